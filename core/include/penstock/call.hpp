@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "penstock/message.hpp"
+#include "penstock/ref.hpp"
+#include "penstock/shim.hpp"
+
+namespace penstock {
+
+/// What a request to a Python context asks for. The request is a message, a wire tuple
+/// {Operation as integer, Call as handle, ...}:
+///   call    {.., Module, Function, Args list, Kwargs map}   names are binaries or atoms
+///   eval    {.., Code, Locals map}
+///   exec    {.., Code}
+///   forget  {Operation, Pid}: the process is gone, so drop its namespace. No call, no answer.
+enum class Operation : std::uint8_t { call, eval, exec, forget };
+
+/// One request to Python, shared by the caller, the queue and the context.
+///
+///   queued ──start──► running ──finish──► answered
+///      └───────cancel──────┴──────────────► cancelled
+///
+/// Exactly one of answered and cancelled is reached, so a late answer never reaches anybody and a
+/// cancelled request never starts. A call dropped unanswered answers with an error.
+///
+/// Threads: any. Edges:
+///   A1  each transition is a compare-and-swap, acq_rel: whoever wins sees what the others did.
+class Call : public Object {
+ public:
+  /// Identifies the calling process; namespaces belong to it.
+  [[nodiscard]] std::uint64_t caller() const noexcept { return caller_; }
+
+  /// The context is about to run it. False: cancelled meanwhile, skip it.
+  [[nodiscard]] bool start() noexcept { return move(kQueued, kRunning); }
+  /// The caller gave up. True: no answer will be sent. False: it has been, or is being sent.
+  [[nodiscard]] bool cancel() noexcept {
+    return move(kQueued, kCancelled) || move(kRunning, kCancelled);
+  }
+  [[nodiscard]] bool is_cancelled() const noexcept {
+    return state_.load(order::acquire("A1")) == kCancelled;
+  }
+  /// Sends {ok, Term}, {error, Term} or `ok`, unless the call was cancelled. `term` is in wire
+  /// form.
+  enum class Outcome : std::uint8_t { ok_term, error_term, ok };
+  void finish(Outcome outcome, const Message& term) noexcept {
+    if (move(kRunning, kAnswered)) answer(outcome, term);
+  }
+
+  /// Arranges that the context gets a `forget` request when the caller is gone. False: it is gone.
+  [[nodiscard]] virtual bool watch_caller() noexcept = 0;
+
+ protected:
+  explicit Call(std::uint64_t caller) noexcept : caller_(caller) {}
+  /// For destructors: true if the call was never answered nor cancelled.
+  [[nodiscard]] bool abandon() noexcept {
+    return move(kQueued, kAnswered) || move(kRunning, kAnswered);
+  }
+  virtual void answer(Outcome outcome, const Message& term) noexcept = 0;
+
+ private:
+  static constexpr std::uint32_t kQueued = 0, kRunning = 1, kAnswered = 2, kCancelled = 3;
+  bool move(std::uint32_t from, std::uint32_t to) noexcept {
+    return state_.compare_exchange_strong(from, to, order::acq_rel("A1"), order::acquire("A1"));
+  }
+  const std::uint64_t caller_;
+  Atomic<std::uint32_t> state_{kQueued};
+};
+
+}  // namespace penstock

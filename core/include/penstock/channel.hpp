@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "penstock/message.hpp"
+#include "penstock/queue.hpp"
+#include "penstock/ref.hpp"
+#include "penstock/status.hpp"
+#include "penstock/waiter.hpp"
+
+namespace penstock {
+
+/// A queue of messages between Erlang and Python: any number of senders, receivers and waiters of
+/// any kind, first in first out for each sender, bounded in bytes or not.
+///
+/// Threads: everything from any thread. try_* never blocks and never needs the GIL or a VM lock.
+/// Receivers share one consumer role under a try-lock that is held for the copy of one message of
+/// at most 8 KiB (longer ones change hands by pointer). Cost: a send is one compare-and-swap, one
+/// fetch-and-add, one copy, one fence; no allocation (a new 64 KiB slab comes recycled), no system
+/// call unless somebody sleeps. Units: sizes are bytes of wire form plus the bytes of large
+/// binaries that it refers to. Memory ordering: what a thread did before its send is visible to the
+/// thread that receives it.
+///
+/// Edges:
+///   C1  unlock -> lock of consumer_: the queue's consumer side moves between threads.
+///   C2  remove_sender decrements senders_, release -> receive_or_wait loads it, acquire, and then
+///       looks for a message: "no sender left" is read before "empty", so what the last sender sent
+///       is not missed.
+///   C3  set_peer, release -> peer, acquire: the peer's contents.
+///   W1  (waiter.hpp) commit or close against receivers that go to sleep; released_ against
+///   senders.
+class Channel final : public Object {
+ public:
+  /// `max_size` 0: unbounded. nullptr when memory ran out.
+  [[nodiscard]] static Ref<Channel> create(std::uint64_t max_size) noexcept;
+
+  /// Moves `message` into the channel: ok, or full, too_large, closed, out_of_memory and the
+  /// message stays as it is.
+  [[nodiscard]] Status try_send(Message& message) noexcept;
+  /// Moves the oldest message out, into an empty `message`: ok, empty, closed (and drained), or
+  /// out_of_memory, and then the message is still queued.
+  [[nodiscard]] Status try_receive(Message& message) noexcept;
+
+  /// Blocks this thread until there is a message or an end, `deadline_ns` of CLOCK_MONOTONIC (then
+  /// Status::empty), or `me` is interrupted or a signal arrives (then `*woken` tells which).
+  /// Spins for a little while first if that paid lately. Release the GIL before.
+  [[nodiscard]] Status receive(Message& message, std::int64_t deadline_ns, ThreadWaiter& me,
+                               ThreadWaiter::Wake* woken) noexcept;
+  /// Same for room: ok, too_large, closed, out_of_memory, or full and `*woken`.
+  [[nodiscard]] Status send(Message& message, std::int64_t deadline_ns, ThreadWaiter& me,
+                            ThreadWaiter::Wake* woken) noexcept;
+
+  /// No send succeeds afterwards; what is queued can still be received. Wakes everybody.
+  /// Idempotent.
+  void close() noexcept;
+  [[nodiscard]] bool is_closed() const noexcept { return queue_.is_closed(); }
+
+  /// Bytes queued; exact when nobody is sending or receiving, never above max_size.
+  [[nodiscard]] std::uint64_t size() const noexcept;
+  [[nodiscard]] std::uint64_t max_size() const noexcept { return max_size_; }
+
+  /// Whoever could still send is counted: Erlang's reference, and Python once it has sent. When the
+  /// last one goes, receivers learn that waiting is in vain: an empty channel reads as closed to
+  /// them. (Not to try_receive: a sender may come back.)
+  void add_sender() noexcept;
+  void remove_sender() noexcept;
+
+  /// For waiters that are not threads: add to the list, try again, then sleep. See waiter.hpp.
+  [[nodiscard]] WaitList& data_waiters() noexcept { return data_; }
+  [[nodiscard]] WaitList& space_waiters() noexcept { return space_; }
+  /// As try_receive, for somebody in line or about to sleep: closed, too, when no sender is left.
+  [[nodiscard]] Status receive_or_wait(Message& message) noexcept;
+  /// A fired waiter leaves without having looked: gives its wake-up to the next one.
+  void pass_on_data() noexcept { data_.wake_one(); }
+  void pass_on_space() noexcept { space_.wake_one(); }
+
+  /// A slot for whoever represents this channel to a VM. Set once, freed with the channel.
+  [[nodiscard]] Object* peer() const noexcept;
+  /// False if there is one already; then `peer` is not taken.
+  [[nodiscard]] bool set_peer(Ref<Object>& peer) noexcept;
+
+ private:
+  explicit Channel(std::uint64_t max_size) noexcept;
+  ~Channel() override;
+  [[nodiscard]] Status admit(std::uint64_t cost) noexcept;
+  [[nodiscard]] bool spin_for_data(std::int64_t started_ns, std::int64_t deadline_ns) noexcept;
+  void learn(std::int64_t waited_ns) noexcept;
+  void lock_consumer() noexcept;
+  void unlock_consumer() noexcept;
+
+  const std::uint64_t max_size_;
+  Atomic<Object*> peer_{nullptr};
+  Atomic<std::uint32_t> senders_{0};
+
+  Queue queue_;
+
+  // Producers' line. admitted_ - released_ = bytes queued, and never exceeds max_size_.
+  alignas(128) Atomic<std::uint64_t> admitted_{0};
+  WaitList data_;
+
+  // Consumers' line.
+  alignas(128) Atomic<std::uint64_t> released_{0};
+  Atomic<std::uint32_t> consumer_{0};
+  Atomic<std::uint32_t> spin_ns_;  // What spinning is worth at present; a hint.
+  WaitList space_;
+};
+
+}  // namespace penstock

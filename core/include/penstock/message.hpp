@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "penstock/ref.hpp"
+
+namespace penstock {
+
+class Queue;
+
+/// One term in wire form, on its way into or out of a channel: bytes, and a reference to each
+/// object that its private tags name (wire.hpp).
+///
+/// Short messages stay inside the object, longer ones live in one mimalloc block, which a queue
+/// takes over instead of copying it, and which the receiver frees.
+///
+/// Threads: one at a time. Cost: no allocation up to kInside bytes.
+class Message {
+ public:
+  static constexpr std::size_t kInside = 1024;
+  static constexpr std::size_t kMaxBytes = std::size_t{1} << 31;
+
+  Message() noexcept {}  // NOLINT(modernize-use-equals-default): leaves inside_ uninitialised.
+  Message(const Message&) = delete;
+  Message& operator=(const Message&) = delete;
+  ~Message() { clear(); }
+
+  [[nodiscard]] std::span<const std::uint8_t> bytes() const noexcept { return {data_, size_}; }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  /// What it counts against max_size: its bytes and those that it pins elsewhere.
+  [[nodiscard]] std::uint64_t cost() const noexcept { return size_ + pinned_; }
+
+  /// Room for `count` more bytes at the end; nullptr when memory ran out or the message is too
+  /// long.
+  [[nodiscard]] std::uint8_t* extend(std::size_t count) noexcept {
+    if (count > capacity_ - size_ && !grow(count)) return nullptr;
+    std::uint8_t* room = data_ + size_;
+    size_ += count;
+    return room;
+  }
+
+  /// Says that the bytes now own references, to objects with `pinned` bytes of their own.
+  void adopt_objects(std::uint64_t pinned) noexcept {
+    owns_objects_ = true;
+    pinned_ += pinned;
+  }
+  [[nodiscard]] bool owns_objects() const noexcept { return owns_objects_; }
+
+  /// Drops contents, references and memory.
+  void clear() noexcept;
+
+ private:
+  friend class Queue;
+  [[nodiscard]] bool grow(std::size_t count) noexcept;
+  /// Forgets the contents, whose block and references somebody else owns from now on.
+  void disown() noexcept;
+
+  std::uint8_t* data_ = inside_;
+  std::size_t size_ = 0;
+  std::size_t capacity_ = kInside;
+  std::uint64_t pinned_ = 0;
+  bool owns_objects_ = false;
+  alignas(8) std::uint8_t inside_[kInside];
+};
+
+}  // namespace penstock

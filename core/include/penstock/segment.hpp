@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+
+namespace penstock {
+
+/// Mapped memory for a ring: private to the process, or a sealed memfd that another process may map
+/// at an address of its own. A memfd has no name, so nothing is left behind by any crash.
+///
+/// Create: pages are allocated at once (ENOSPC now instead of SIGBUS later), the size is sealed
+/// (SHRINK, GROW, SEAL), and a child does not inherit mapping or descriptor by fork or exec.
+/// Attach: refuses a descriptor whose size is not sealed or not the expected one, because whoever
+/// could shrink it could kill us with SIGBUS. Contents stay hostile: seals do not stop a peer from
+/// writing, or from punching holes that read as zero.
+///
+/// Threads: one at a time for the object, any for the memory.
+/// Errors: std::system_error from the factories.
+class Segment {
+ public:
+  Segment() = default;
+  /// Zeroed memory of this process; `bytes` is rounded up to whole pages.
+  [[nodiscard]] static Segment create_private(std::size_t bytes);
+  /// Zeroed memory in a sealed memfd, to be handed over by descriptor().
+  [[nodiscard]] static Segment create_shared(std::size_t bytes);
+  /// Maps a memfd of exactly `bytes` (rounded up to pages); takes over `descriptor`, also on
+  /// failure.
+  [[nodiscard]] static Segment attach(int descriptor, std::size_t bytes);
+
+  Segment(Segment&& other) noexcept
+      : memory_(std::exchange(other.memory_, {})),
+        descriptor_(std::exchange(other.descriptor_, -1)) {}
+  Segment& operator=(Segment other) noexcept {
+    std::swap(memory_, other.memory_);
+    std::swap(descriptor_, other.descriptor_);
+    return *this;
+  }
+  ~Segment();
+
+  [[nodiscard]] std::span<std::uint8_t> memory() const noexcept { return memory_; }
+  /// -1 for private memory. Stays ours: dup it, or pass it over a socket.
+  [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
+
+ private:
+  void map(int descriptor, std::size_t bytes);
+  std::span<std::uint8_t> memory_;
+  int descriptor_ = -1;
+};
+
+}  // namespace penstock

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/// The one seam between Penstock's lock-free code and the machine: atomics, memory orders, the full
+/// fence, futex calls, copies into shared payload, spinning and fail points. Everything in core/
+/// goes through it, so that the same sources run under the interleaving explorer of tests/model
+/// (compiled with PENSTOCK_MODEL) and under crash and delay injection (PENSTOCK_FAIL_POINTS).
+///
+/// Every acquire, release and fence names the happens-before edge it is a side of. The names are
+/// the rows of docs/memory-model.md; a test keeps the two equal, and the explorer weakens each of
+/// them in turn and expects to see a failure.
+
+#ifdef PENSTOCK_MODEL
+#include "shim_model.hpp"  // tests/model
+#else
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace penstock {
+
+template <class T>
+using Atomic = std::atomic<T>;
+
+namespace order {
+inline constexpr std::memory_order relaxed = std::memory_order_relaxed;
+consteval std::memory_order acquire(const char* /*edge*/) { return std::memory_order_acquire; }
+consteval std::memory_order release(const char* /*edge*/) { return std::memory_order_release; }
+consteval std::memory_order acq_rel(const char* /*edge*/) { return std::memory_order_acq_rel; }
+}  // namespace order
+
+/// Full (store-load) fence of the sleep protocols. `word` is the waiter word the fence guards: a
+/// ThreadSanitizer build, which does not model stand-alone fences, turns the fence into a
+/// sequentially consistent read-modify-write of that word.
+inline void full_fence([[maybe_unused]] Atomic<std::uint32_t>& word,
+                       const char* /*edge*/) noexcept {
+#if defined(__SANITIZE_THREAD__)
+  word.fetch_add(0, std::memory_order_seq_cst);
+#else
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+#endif
+}
+
+/// Payload copies. Plain memcpy; the explorer checks them for data races.
+inline void copy_in(void* shared, const void* from, std::size_t bytes) noexcept {
+  std::memcpy(shared, from, bytes);
+}
+inline void copy_out(void* to, const void* shared, std::size_t bytes) noexcept {
+  std::memcpy(to, shared, bytes);
+}
+inline void zero(void* shared, std::size_t bytes) noexcept { std::memset(shared, 0, bytes); }
+
+/// Whether a futex word may be waited on by other processes.
+enum class Reach : std::uint8_t { process, machine };
+
+inline constexpr std::int64_t kNoDeadline = INT64_MAX;
+
+/// Nanoseconds of CLOCK_MONOTONIC.
+[[nodiscard]] std::int64_t now_ns() noexcept;
+
+/// Sleeps while `word` holds `expected`, until woken, interrupted by a signal, or `deadline_ns` of
+/// CLOCK_MONOTONIC. Returns for any reason, also spuriously: look again. False after a signal.
+bool futex_wait(Atomic<std::uint32_t>& word, std::uint32_t expected, std::int64_t deadline_ns,
+                Reach reach = Reach::process) noexcept;
+/// Wakes up to `count` sleepers of `word`. Only the address is used, so the word may be gone.
+void futex_wake(Atomic<std::uint32_t>* word, int count, Reach reach = Reach::process) noexcept;
+
+/// One turn of a spin loop; yields the processor to other threads from `turn` 64 on.
+void spin_pause(unsigned turn) noexcept;
+
+/// How long a consumer may spin before it parks: 0 when the process may use only one CPU.
+[[nodiscard]] std::uint32_t spin_limit_ns() noexcept;
+
+#ifdef PENSTOCK_FAIL_POINTS
+/// Called at every fail point of a test build; may delay, or end the process.
+using FailPointHook = void (*)(const char* name) noexcept;
+extern std::atomic<FailPointHook> fail_point_hook;
+inline void fail_point(const char* name) noexcept {
+  if (FailPointHook hook = fail_point_hook.load(std::memory_order_acquire)) hook(name);
+}
+#else
+constexpr void fail_point(const char* /*name*/) noexcept {}
+#endif
+
+}  // namespace penstock
+
+#endif  // PENSTOCK_MODEL

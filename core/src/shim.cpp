@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "penstock/shim.hpp"
+
+#ifndef PENSTOCK_MODEL  // The explorer of tests/model brings its own.
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <ctime>
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+namespace penstock {
+
+namespace {
+
+constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
+
+int private_flag(Reach reach) { return reach == Reach::process ? FUTEX_PRIVATE_FLAG : 0; }
+
+}  // namespace
+
+std::int64_t now_ns() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return std::int64_t{now.tv_sec} * kNanosPerSecond + now.tv_nsec;
+}
+
+bool futex_wait(Atomic<std::uint32_t>& word, std::uint32_t expected, std::int64_t deadline_ns,
+                Reach reach) noexcept {
+  timespec deadline{};
+  if (deadline_ns != kNoDeadline) {
+    deadline.tv_sec = deadline_ns / kNanosPerSecond;
+    deadline.tv_nsec = deadline_ns % kNanosPerSecond;
+  }
+  // FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC deadline; FUTEX_WAIT a relative one.
+  const long result =
+      syscall(SYS_futex, &word, FUTEX_WAIT_BITSET | private_flag(reach), expected,
+              deadline_ns == kNoDeadline ? nullptr : &deadline, nullptr, FUTEX_BITSET_MATCH_ANY);
+  return result == 0 || errno != EINTR;
+}
+
+void futex_wake(Atomic<std::uint32_t>* word, int count, Reach reach) noexcept {
+  syscall(SYS_futex, word, FUTEX_WAKE | private_flag(reach), count, nullptr, nullptr, 0);
+}
+
+void spin_pause(unsigned turn) noexcept {
+  if (turn >= 64) {
+    sched_yield();
+    return;
+  }
+#if defined(__x86_64__) || defined(__i386__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield" ::: "memory");
+#endif
+}
+
+std::uint32_t spin_limit_ns() noexcept {
+  static std::uint32_t const limit = [] {
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    bool const several = sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) > 1;
+    return several ? 20'000U : 0U;
+  }();
+  return limit;
+}
+
+#ifdef PENSTOCK_FAIL_POINTS
+std::atomic<FailPointHook> fail_point_hook{nullptr};
+#endif
+
+}  // namespace penstock
+
+#endif  // PENSTOCK_MODEL

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "penstock/waiter.hpp"
+
+#include <cassert>
+
+namespace penstock {
+
+// WaitList
+// -----------------------------------------------------------------------------------------
+
+void WaitList::lock() noexcept {
+  for (unsigned turn = 0; lock_.exchange(1, order::acquire("W2")) != 0; ++turn) spin_pause(turn);
+}
+
+void WaitList::unlock() noexcept { lock_.store(0, order::release("W2")); }
+
+void WaitList::add(Waiter& waiter) noexcept {
+  lock();
+  assert(!waiter.linked_);
+  if (waiter.ticket_ == 0) waiter.ticket_ = next_ticket_++;
+  // From the end: a new waiter goes there at once, one that was woken in vain comes from the front.
+  Waiter* after = last_;
+  while (after != nullptr && after->ticket_ > waiter.ticket_) after = after->previous_;
+  waiter.previous_ = after;
+  waiter.next_ = after == nullptr ? first_ : after->next_;
+  (waiter.previous_ == nullptr ? first_ : waiter.previous_->next_) = &waiter;
+  (waiter.next_ == nullptr ? last_ : waiter.next_->previous_) = &waiter;
+  waiter.linked_ = true;
+  armed_.store(armed_.load(order::relaxed) + 1, order::relaxed);  // Ordered by the fence below.
+  unlock();
+  full_fence(armed_, "W1");
+}
+
+bool WaitList::remove(Waiter& waiter) noexcept {
+  lock();
+  const bool linked = waiter.linked_;
+  if (linked) unlink(waiter);
+  unlock();
+  return linked;
+}
+
+void WaitList::unlink(Waiter& waiter) noexcept {
+  (waiter.previous_ == nullptr ? first_ : waiter.previous_->next_) = waiter.next_;
+  (waiter.next_ == nullptr ? last_ : waiter.next_->previous_) = waiter.previous_;
+  waiter.next_ = waiter.previous_ = nullptr;
+  waiter.linked_ = false;
+  armed_.store(armed_.load(order::relaxed) - 1, order::relaxed);  // Under the lock.
+}
+
+Waiter* WaitList::unlink_first() noexcept {
+  lock();
+  Waiter* const waiter = first_;
+  if (waiter != nullptr) unlink(*waiter);
+  unlock();
+  return waiter;
+}
+
+void WaitList::wake_one() noexcept {
+  full_fence(armed_, "W1");
+  while (armed_.load(order::relaxed) != 0) {
+    Waiter* const waiter = unlink_first();
+    if (waiter == nullptr || waiter->fire()) return;
+  }
+}
+
+void WaitList::wake_all() noexcept {
+  full_fence(armed_, "W1");
+  // Those in line now; a waiter that comes back while we wake the others keeps its ticket, and
+  // would be woken for ever, so bound the turn by what was there.
+  for (std::uint32_t left = armed_.load(order::relaxed); left > 0; --left) {
+    Waiter* const waiter = unlink_first();
+    if (waiter == nullptr) return;
+    (void)waiter->fire();  // An owner that is gone needs no wake-up.
+  }
+}
+
+// ThreadWaiter
+// -------------------------------------------------------------------------------------
+
+bool ThreadWaiter::fire() noexcept {
+  Atomic<std::uint32_t>* const word = &state_;
+  word->fetch_or(kFired, order::release("W3"));
+  // The waiter may be gone from here on; the wake uses its address only, and whoever sleeps there
+  // by then looks again.
+  futex_wake(word, 1);
+  return true;
+}
+
+void ThreadWaiter::interrupt() noexcept {
+  state_.fetch_or(kInterrupted, order::release("W3"));
+  futex_wake(&state_, 1);
+}
+
+bool ThreadWaiter::interrupted() const noexcept {
+  return (state_.load(order::acquire("W3")) & kInterrupted) != 0;
+}
+
+ThreadWaiter::Wake ThreadWaiter::park(std::int64_t deadline_ns) noexcept {
+  for (;;) {
+    std::uint32_t const state = state_.load(order::acquire("W3"));
+    if ((state & kFired) != 0) return Wake::fired;
+    if ((state & kInterrupted) != 0) return Wake::interrupted;
+    if (deadline_ns != kNoDeadline && now_ns() >= deadline_ns) return Wake::timeout;
+    if (!futex_wait(state_, state, deadline_ns)) return Wake::signal;
+  }
+}
+
+bool ThreadWaiter::leave(WaitList& list) noexcept {
+  bool fired = false;
+  if (!list.remove(*this)) {
+    // Fired, or between unlink and fire(): wait for its last touch.
+    for (unsigned turn = 0; (state_.load(order::acquire("W3")) & kFired) == 0; ++turn) {
+      spin_pause(turn);
+    }
+    fired = true;
+  }
+  state_.fetch_and(~kFired, order::relaxed);  // Only we wait on it.
+  return fired;
+}
+
+// Mailbox
+// ------------------------------------------------------------------------------------------
+
+namespace {
+
+/// Ends the list of a closed mailbox: never followed, and equal to no waiter's address.
+MailboxWaiter* closed_mark() noexcept {
+  return reinterpret_cast<MailboxWaiter*>(std::uintptr_t{1});
+}
+
+}  // namespace
+
+MailboxWaiter::MailboxWaiter(Ref<Mailbox> mailbox) noexcept : mailbox_(std::move(mailbox)) {}
+MailboxWaiter::~MailboxWaiter() = default;
+
+bool MailboxWaiter::fire() noexcept {
+  const Ref<Mailbox> mailbox = mailbox_;  // Once posted, we may be gone.
+  if (mailbox->post(*this)) return true;
+  release();
+  return false;
+}
+
+bool Mailbox::post(MailboxWaiter& waiter) noexcept {
+  MailboxWaiter* newest = newest_.load(order::relaxed);  // Only compared, and linked to.
+  do {
+    if (newest == closed_mark()) return false;
+    waiter.next_fired_ = newest;
+  } while (!newest_.compare_exchange_weak(newest, &waiter, order::release("M1"), order::relaxed));
+  if (awake_.exchange(1, order::acq_rel("M2")) == 0) wake();
+  return true;
+}
+
+MailboxWaiter* Mailbox::take() noexcept {
+  awake_.exchange(0, order::acq_rel("M2"));
+  MailboxWaiter* newest = newest_.load(order::relaxed);
+  // Not a plain exchange: it would overwrite the mark of a closed mailbox.
+  do {
+    if (newest == nullptr || newest == closed_mark()) return nullptr;
+  } while (!newest_.compare_exchange_weak(newest, nullptr, order::acquire("M1"), order::relaxed));
+  return reversed(newest);
+}
+
+MailboxWaiter* Mailbox::close() noexcept {
+  MailboxWaiter* const newest = newest_.exchange(closed_mark(), order::acquire("M1"));
+  return newest == closed_mark() ? nullptr : reversed(newest);
+}
+
+MailboxWaiter* Mailbox::reversed(MailboxWaiter* newest) noexcept {
+  MailboxWaiter* oldest = nullptr;
+  while (newest != nullptr) {
+    MailboxWaiter* const next = newest->next_fired_;
+    newest->next_fired_ = oldest;
+    oldest = newest;
+    newest = next;
+  }
+  return oldest;
+}
+
+}  // namespace penstock

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "penstock/call.hpp"
+#include "penstock/channel.hpp"
+#include "penstock/ref.hpp"
+
+/// What the VM, or a worker process, may ask of Python. This header includes no Python.h: it is the
+/// only one of pyext/ that nif/ sees.
+namespace penstock::python {
+
+struct RuntimeConfig {
+  std::string executable;    ///< The python3 to be: decides prefix, site-packages, virtualenv.
+  std::string package_path;  ///< Directory that holds the `erlang` package.
+};
+
+/// Starts the interpreter of this OS process, once and for good: it is never finalised, because a
+/// thread that wants the GIL afterwards cannot be stopped cleanly. Blocks for as long as Python
+/// takes to start (some 50 ms). Any thread, several at once. Returns what failed, or "".
+[[nodiscard]] std::string start_runtime(const RuntimeConfig& config);
+
+/// "3.11.2 (main, ...) [GCC ...]"; "" before the start. Any thread.
+[[nodiscard]] std::string runtime_version();
+
+/// While stopped, every wait of Python code inside Penstock ends with erlang.ApplicationStopped,
+/// and no new one begins. Never blocks; any thread.
+void set_stopped(bool stopped) noexcept;
+
+/// A dedicated thread that runs requests (call.hpp), one after the other, in arrival order.
+class Context final : public Object {
+ public:
+  /// Starts the thread; nullptr when memory or threads ran out. `on_exit` is called on it as the
+  /// last thing it does, without the GIL.
+  [[nodiscard]] static Ref<Context> start(std::function<void()> on_exit);
+
+  /// Where requests go. Bounded by nothing but memory.
+  [[nodiscard]] Channel& requests() noexcept { return *requests_; }
+
+  /// Raises KeyboardInterrupt in the running request; in any, or only if it is still `only`.
+  /// Ends waits inside Penstock at once; code that sleeps in C elsewhere sees it when it returns.
+  /// Never blocks, needs no GIL. Any thread.
+  void interrupt(Ref<Call> only = {}) noexcept;
+
+  /// Refuses new requests, interrupts the running one, drops the queued ones, and lets the thread
+  /// end. Never blocks; any thread; idempotent.
+  void stop() noexcept;
+
+ private:
+  Context() = default;
+  ~Context() override;
+  struct Thread;
+  Ref<Channel> requests_;
+  Thread* thread_ = nullptr;
+};
+
+}  // namespace penstock::python
