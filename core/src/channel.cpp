@@ -36,17 +36,42 @@ Status Channel::admit(std::uint64_t cost) noexcept {
     return Status::ok;
   }
   if (cost > max_size_) return Status::too_large;
-  // Counts only, which give nobody access to anything: relaxed. A stale released_ is a smaller one.
-  std::uint64_t admitted = admitted_.load(order::relaxed);
-  do {
-    std::uint64_t const queued = admitted - released_.load(order::relaxed);
-    if (queued > max_size_ - cost) return Status::full;
-  } while (
-      !admitted_.compare_exchange_weak(admitted, admitted + cost, order::relaxed, order::relaxed));
-  return Status::ok;
+  std::uint64_t admitted = admitted_.load(order::acquire("C4"));
+  for (;;) {
+    if (!fits(admitted + cost)) {
+      // Both counts were read one after the other: if others came and went between, they do not
+      // belong together.
+      std::uint64_t const again = admitted_.load(order::acquire("C4"));
+      if (again == admitted) return Status::full;
+      admitted = again;
+    } else if (admitted_.compare_exchange_weak(admitted, admitted + cost, order::release("C4"),
+                                               order::acquire("C4"))) {
+      return Status::ok;
+    }
+  }
+}
+
+/// Whether max_size_ allows `admitted` bytes in all. Leaves the consumers' line alone as long as an
+/// earlier look at it will do.
+bool Channel::fits(std::uint64_t admitted) noexcept {
+  if (admitted - released_seen_.load(order::relaxed) <= max_size_) return true;
+  std::uint64_t const released = released_.load(order::acquire("C4"));
+  released_seen_.store(released, order::relaxed);
+  return admitted - released <= max_size_;
 }
 
 Status Channel::try_send(Message& message) noexcept {
+  const Status status = put(message);
+  // The wake-up that brought us here may have been for more room than we took.
+  if (status == Status::ok && has_room_for_others()) space_.wake_one();
+  return status;
+}
+
+bool Channel::has_room_for_others() const noexcept {
+  return max_size_ != 0 && space_.waiting() != 0 && size() < max_size_;
+}
+
+Status Channel::put(Message& message) noexcept {
   if (queue_.is_closed()) return Status::closed;
   std::uint64_t const cost = message.cost();
   if (const Status status = admit(cost); status != Status::ok) return status;
@@ -55,26 +80,38 @@ Status Channel::try_send(Message& message) noexcept {
     space_.wake_one();  // A sender may have been refused because of us.
     return status;
   }
-  data_.wake_one();
+  if (data_.anybody_waits()) wake_receivers();
   return Status::ok;
+}
+
+/// Closing woke all receivers, but those that found our claim not yet committed went back to sleep.
+/// One of them gets our message; to the others it may have been the last, so all must look. (If the
+/// close comes after our look at it, its own wake-up finds our message committed.)
+void Channel::wake_receivers() noexcept {
+  if (queue_.is_closed()) {
+    data_.wake_all();
+  } else {
+    data_.wake_one();
+  }
 }
 
 Status Channel::send(Message& message, std::int64_t deadline_ns, ThreadWaiter& me,
                      ThreadWaiter::Wake* woken) noexcept {
   for (;;) {
     space_.add(me);
-    const Status status = try_send(message);
+    const Status status = put(message);
     ThreadWaiter::Wake wake = ThreadWaiter::Wake::fired;
     if (status == Status::full) wake = me.park(deadline_ns);
     const bool fired = me.leave(space_);
     if (status != Status::full) {
       // Room may be left for the next one in line, who was not woken if we were.
-      if (fired) space_.wake_one();
+      if (fired || has_room_for_others()) space_.wake_one();
       WaitList::forget_place(me);
       return status;
     }
     if (wake != ThreadWaiter::Wake::fired) {
-      if (fired) space_.wake_one();
+      // Fired or not: what does not fit for us may fit for the next one, who was behind us.
+      space_.wake_one();
       if (wake != ThreadWaiter::Wake::signal) WaitList::forget_place(me);
       *woken = wake;
       return Status::full;
@@ -87,27 +124,46 @@ Status Channel::send(Message& message, std::int64_t deadline_ns, ThreadWaiter& m
 
 void Channel::lock_consumer() noexcept {
   for (unsigned turn = 0; consumer_.exchange(1, order::acquire("C1")) != 0; ++turn) {
-    spin_pause(turn);
+    spin_pause(turn);  // Held for one copy.
   }
 }
 
 void Channel::unlock_consumer() noexcept { consumer_.store(0, order::release("C1")); }
 
 Status Channel::try_receive(Message& message) noexcept {
+  bool more = false;
+  const Status status = take(message, &more);
+  if (more && data_.waiting() != 0) data_.wake_one();
+  return status;
+}
+
+/// `*more`: another receiver should look as well. A record that is committed before an older one
+/// wakes a receiver in vain, and then the older one's wake-up is for both; and what we have no
+/// memory for, somebody else may.
+Status Channel::take(Message& message, bool* more) noexcept {
   lock_consumer();
   const Status status = queue_.pop(message);
   if (status == Status::ok) {
     // The holder of the consumer role is the only writer.
-    released_.store(released_.load(order::relaxed) + message.cost(), order::relaxed);
+    released_.store(released_.load(order::relaxed) + message.cost(), order::release("C4"));
+    *more = queue_.has_record();
   }
   unlock_consumer();
   if (status == Status::ok && max_size_ != 0) space_.wake_one();
+  if (status == Status::out_of_memory) *more = true;
   return status;
 }
 
 Status Channel::receive_or_wait(Message& message) noexcept {
+  bool more = false;
+  const Status status = take_or_wait(message, &more);
+  if (more && data_.waiting() != 0) data_.wake_one();
+  return status;
+}
+
+Status Channel::take_or_wait(Message& message, bool* more) noexcept {
   const bool no_sender = senders_.load(order::acquire("C2")) == 0;
-  const Status status = try_receive(message);
+  const Status status = take(message, more);
   return status == Status::empty && no_sender ? Status::closed : status;
 }
 
@@ -141,23 +197,28 @@ void Channel::learn(std::int64_t waited_ns) noexcept {
 
 Status Channel::receive(Message& message, std::int64_t deadline_ns, ThreadWaiter& me,
                         ThreadWaiter::Wake* woken) noexcept {
+  if (const Status status = try_receive(message); status != Status::empty) {
+    WaitList::forget_place(me);
+    return status;
+  }
   std::int64_t const started = now_ns();
   if (spin_for_data(started, deadline_ns)) {
-    const Status status = try_receive(message);
-    if (status != Status::empty) {
+    if (const Status status = try_receive(message); status != Status::empty) {
+      WaitList::forget_place(me);
       learn(now_ns() - started);
       return status;
     }
   }
   for (;;) {
     data_.add(me);
-    const Status status = receive_or_wait(message);
+    bool more = false;
+    const Status status = take_or_wait(message, &more);
     ThreadWaiter::Wake wake = ThreadWaiter::Wake::fired;
     if (status == Status::empty) wake = me.park(deadline_ns);
     const bool fired = me.leave(data_);
     if (status != Status::empty) {
       // The wake-up we did not need may have been for a message that is still queued.
-      if (fired) data_.wake_one();
+      if (fired || (more && data_.waiting() != 0)) data_.wake_one();
       WaitList::forget_place(me);
       learn(now_ns() - started);
       return status;
@@ -165,6 +226,7 @@ Status Channel::receive(Message& message, std::int64_t deadline_ns, ThreadWaiter
     if (wake != ThreadWaiter::Wake::fired) {
       if (fired) data_.wake_one();
       if (wake != ThreadWaiter::Wake::signal) WaitList::forget_place(me);
+      learn(now_ns() - started);
       *woken = wake;
       return Status::empty;
     }
@@ -189,7 +251,11 @@ void Channel::remove_sender() noexcept {
 std::uint64_t Channel::size() const noexcept {
   std::uint64_t const released = released_.load(order::relaxed);
   std::uint64_t const admitted = admitted_.load(order::relaxed);
-  return admitted > released ? admitted - released : 0;
+  // The counts may wrap; released_ was read first and may be the later one.
+  const auto difference = static_cast<std::int64_t>(admitted - released);
+  std::uint64_t const queued = difference > 0 ? static_cast<std::uint64_t>(difference) : 0;
+  // What was received between the two looks may have made room for what was sent.
+  return max_size_ == 0 ? queued : std::min(queued, max_size_);
 }
 
 Object* Channel::peer() const noexcept { return peer_.load(order::acquire("C3")); }

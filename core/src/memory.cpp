@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "penstock/memory.hpp"
 
+#include <sys/mman.h>
+
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
-#include <cstring>
 
 #ifdef PENSTOCK_MIMALLOC
 #include <mimalloc.h>
@@ -37,16 +39,6 @@ void* allocate(std::size_t bytes) noexcept {
 #endif
 }
 
-void* allocate_zeroed_aligned(std::size_t bytes) noexcept {
-  if (must_fail()) return nullptr;
-#ifdef PENSTOCK_MIMALLOC
-  return mi_zalloc_aligned(bytes, bytes);
-#else
-  void* block = std::aligned_alloc(bytes, bytes);
-  return block == nullptr ? nullptr : std::memset(block, 0, bytes);
-#endif
-}
-
 void* reallocate(void* block, std::size_t bytes) noexcept {
   if (must_fail()) return nullptr;
 #ifdef PENSTOCK_MIMALLOC
@@ -63,5 +55,24 @@ void free(void* block) noexcept {
   std::free(block);
 #endif
 }
+
+void* map_blocks(std::size_t count, std::size_t bytes) noexcept {
+  if (must_fail()) return nullptr;
+  std::size_t const wanted = count * bytes;
+  std::size_t const mapped = wanted + bytes;  // One more, to cut to alignment.
+  void* const address =
+      mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (address == MAP_FAILED) return nullptr;
+  auto* const first = static_cast<std::uint8_t*>(address);
+  std::size_t const before = (bytes - reinterpret_cast<std::uintptr_t>(first) % bytes) % bytes;
+  std::size_t const after = mapped - before - wanted;
+  if (before != 0) munmap(first, before);
+  if (after != 0) munmap(first + before + wanted, after);
+  // An optimisation only: an older kernel that refuses it lets the pages come one by one.
+  madvise(first + before, wanted, MADV_POPULATE_WRITE);
+  return first + before;
+}
+
+void unmap_block(void* block, std::size_t bytes) noexcept { munmap(block, bytes); }
 
 }  // namespace penstock::memory

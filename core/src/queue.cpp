@@ -66,8 +66,8 @@ Status Queue::init() noexcept {
 Queue::~Queue() {
   if (head_slab_ == nullptr) return;
   for (;;) {
-    std::uint64_t const word = word_at(head_slab_, head_offset_).load(order::acquire("Q1"));
-    if (word == 0) break;
+    std::uint64_t const word = word_at(head_slab_, head_offset_).load(order::relaxed);
+    if (word == 0) break;  // O1 ordered whatever the other threads did.
     if ((word & kKindMask) == kEnd) {
       go_to_next_slab(word);
     } else {
@@ -206,6 +206,6 @@ void Queue::go_to_next_slab(std::uint64_t end_word) noexcept {
   slab::give(drained);
 }
 
-void Queue::close() noexcept { claim_.fetch_or(kClosed, order::acq_rel("Q5")); }
+void Queue::close() noexcept { claim_.fetch_or(kClosed, order::release("Q5")); }
 
 }  // namespace penstock

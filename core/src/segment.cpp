@@ -50,10 +50,11 @@ Segment Segment::create_shared(std::size_t bytes) {
   Segment segment;
   segment.descriptor_ = open_memfd();
   // Grows the file, and reserves its pages.
-  if (const int error = posix_fallocate(segment.descriptor_, 0, static_cast<off_t>(size));
-      error != 0) {
-    fail("fallocate of a segment", error);
+  int error = EINTR;
+  while (error == EINTR) {
+    error = posix_fallocate(segment.descriptor_, 0, static_cast<off_t>(size));
   }
+  if (error != 0) fail("fallocate of a segment", error);
   if (fcntl(segment.descriptor_, F_ADD_SEALS, kSizeSeals) != 0) fail("sealing a segment");
   segment.map(segment.descriptor_, size);
   return segment;

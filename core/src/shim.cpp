@@ -65,7 +65,9 @@ std::uint32_t spin_limit_ns() noexcept {
   static std::uint32_t const limit = [] {
     cpu_set_t cpus;
     CPU_ZERO(&cpus);
-    bool const several = sched_getaffinity(0, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) > 1;
+    // The process's, not this thread's: an Erlang scheduler may be bound to one.
+    bool const several =
+        sched_getaffinity(getpid(), sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) > 1;
     return several ? 20'000U : 0U;
   }();
   return limit;

@@ -9,7 +9,9 @@ namespace penstock {
 // -----------------------------------------------------------------------------------------
 
 void WaitList::lock() noexcept {
-  for (unsigned turn = 0; lock_.exchange(1, order::acquire("W2")) != 0; ++turn) spin_pause(turn);
+  for (unsigned turn = 0; lock_.exchange(1, order::acquire("W2")) != 0; ++turn) {
+    spin_pause(turn);  // Held for a few instructions.
+  }
 }
 
 void WaitList::unlock() noexcept { lock_.store(0, order::release("W2")); }
@@ -18,8 +20,8 @@ void WaitList::add(Waiter& waiter) noexcept {
   lock();
   assert(!waiter.linked_);
   if (waiter.ticket_ == 0) waiter.ticket_ = next_ticket_++;
-  // From the end: a new waiter goes there at once, one that was woken in vain comes from the front.
-  Waiter* after = last_;
+  // A new waiter goes to the end at once, one that was woken in vain to the front, mostly.
+  Waiter* after = first_ != nullptr && waiter.ticket_ < first_->ticket_ ? nullptr : last_;
   while (after != nullptr && after->ticket_ > waiter.ticket_) after = after->previous_;
   waiter.previous_ = after;
   waiter.next_ = after == nullptr ? first_ : after->next_;
@@ -56,21 +58,27 @@ Waiter* WaitList::unlink_first() noexcept {
 }
 
 void WaitList::wake_one() noexcept {
-  full_fence(armed_, "W1");
-  while (armed_.load(order::relaxed) != 0) {
+  if (!anybody_waits()) return;
+  for (;;) {
     Waiter* const waiter = unlink_first();
     if (waiter == nullptr || waiter->fire()) return;
   }
 }
 
 void WaitList::wake_all() noexcept {
-  full_fence(armed_, "W1");
-  // Those in line now; a waiter that comes back while we wake the others keeps its ticket, and
-  // would be woken for ever, so bound the turn by what was there.
-  for (std::uint32_t left = armed_.load(order::relaxed); left > 0; --left) {
-    Waiter* const waiter = unlink_first();
-    if (waiter == nullptr) return;
-    (void)waiter->fire();  // An owner that is gone needs no wake-up.
+  if (!anybody_waits()) return;
+  // All in line leave it at once: one that comes back while we wake the others keeps its ticket, so
+  // taking the first again and again would wake it instead of those behind it.
+  lock();
+  Waiter* waiter = first_;
+  for (Waiter* it = first_; it != nullptr; it = it->next_) it->linked_ = false;
+  first_ = last_ = nullptr;
+  armed_.store(0, order::relaxed);  // Under the lock.
+  unlock();
+  while (waiter != nullptr) {
+    Waiter* const next = waiter->next_;  // A waiter may be gone once it is fired, not before.
+    (void)waiter->fire();                // An owner that is gone needs no wake-up.
+    waiter = next;
   }
 }
 
@@ -146,12 +154,12 @@ bool Mailbox::post(MailboxWaiter& waiter) noexcept {
     if (newest == closed_mark()) return false;
     waiter.next_fired_ = newest;
   } while (!newest_.compare_exchange_weak(newest, &waiter, order::release("M1"), order::relaxed));
-  if (awake_.exchange(1, order::acq_rel("M2")) == 0) wake();
+  if (awake_.exchange(1, order::release("M2")) == 0) wake();
   return true;
 }
 
 MailboxWaiter* Mailbox::take() noexcept {
-  awake_.exchange(0, order::acq_rel("M2"));
+  awake_.exchange(0, order::acquire("M2"));
   MailboxWaiter* newest = newest_.load(order::relaxed);
   // Not a plain exchange: it would overwrite the mark of a closed mailbox.
   do {

@@ -106,7 +106,7 @@ bool Writer::big_integer(bool negative, std::span<const std::uint8_t> magnitude)
                                 : put(kLargeBig, size, sign);
   std::uint8_t* const to = room ? message_.extend(size) : nullptr;
   if (to == nullptr) return false;
-  std::memcpy(to, magnitude.data(), size);
+  if (size > 0) std::memcpy(to, magnitude.data(), size);
   return true;
 }
 
@@ -303,7 +303,9 @@ Status Reader::next(Item& item) noexcept {
   }
   const auto left = static_cast<std::uint64_t>(end_ - at_);
   if (trailing > left) return Status::corrupt;
-  if (elements > left && !partial_) return Status::corrupt;  // An element is a byte at least.
+  if (owed_ == 0) owed_ = 1;  // Another term.
+  owed_ = owed_ - 1 + elements;
+  if (owed_ > left - trailing && !partial_) return Status::corrupt;
   item.bytes = {at_, static_cast<std::size_t>(trailing)};
   at_ += trailing;
   return Status::ok;
@@ -312,6 +314,7 @@ Status Reader::next(Item& item) noexcept {
 bool Reader::end_list() noexcept {
   if (at_ == end_ || *at_ != kNil) return false;
   ++at_;
+  --owed_;
   return true;
 }
 

@@ -16,11 +16,18 @@ namespace penstock {
 ///
 /// Threads: everything from any thread. try_* never blocks and never needs the GIL or a VM lock.
 /// Receivers share one consumer role under a try-lock that is held for the copy of one message of
-/// at most 8 KiB (longer ones change hands by pointer). Cost: a send is one compare-and-swap, one
-/// fetch-and-add, one copy, one fence; no allocation (a new 64 KiB slab comes recycled), no system
-/// call unless somebody sleeps. Units: sizes are bytes of wire form plus the bytes of large
-/// binaries that it refers to. Memory ordering: what a thread did before its send is visible to the
-/// thread that receives it.
+/// at most 8 KiB (longer ones change hands by pointer).
+///
+/// Fairness: waiters are woken first come, first served. One that looks without waiting may be
+/// faster than one that has just been woken, who then gets its old place back; and a small message
+/// waits behind a large one that came before it.
+///
+/// Cost: a send is one compare-and-swap, one fetch-and-add, one copy, one fence; no allocation (a
+/// new 64 KiB slab comes recycled), no system call unless somebody sleeps.
+///
+/// Units: sizes are bytes of wire form plus the bytes of large binaries that it refers to.
+///
+/// Memory ordering: what a thread did before its send is visible to the thread that receives it.
 ///
 /// Edges:
 ///   C1  unlock -> lock of consumer_: the queue's consumer side moves between threads.
@@ -28,8 +35,11 @@ namespace penstock {
 ///       looks for a message: "no sender left" is read before "empty", so what the last sender sent
 ///       is not missed.
 ///   C3  set_peer, release -> peer, acquire: the peer's contents.
-///   W1  (waiter.hpp) commit or close against receivers that go to sleep; released_ against
-///   senders.
+///   C4  admit raises admitted_, a receiver released_, release -> admit reads each, acquire: it
+///       never sees one count without what came before it of the other, and so never refuses what
+///       fits.
+///   W1  (waiter.hpp) commit or close against receivers that go to sleep, released_ against senders
+///       that do.
 class Channel final : public Object {
  public:
   /// `max_size` 0: unbounded. nullptr when memory ran out.
@@ -71,7 +81,8 @@ class Channel final : public Object {
   [[nodiscard]] WaitList& space_waiters() noexcept { return space_; }
   /// As try_receive, for somebody in line or about to sleep: closed, too, when no sender is left.
   [[nodiscard]] Status receive_or_wait(Message& message) noexcept;
-  /// A fired waiter leaves without having looked: gives its wake-up to the next one.
+  /// A fired waiter leaves without having looked: gives its wake-up to the next one. One that waits
+  /// for space does so even if it was not fired: what did not fit for it may fit for the next.
   void pass_on_data() noexcept { data_.wake_one(); }
   void pass_on_space() noexcept { space_.wake_one(); }
 
@@ -84,6 +95,12 @@ class Channel final : public Object {
   explicit Channel(std::uint64_t max_size) noexcept;
   ~Channel() override;
   [[nodiscard]] Status admit(std::uint64_t cost) noexcept;
+  [[nodiscard]] bool fits(std::uint64_t admitted) noexcept;
+  [[nodiscard]] Status put(Message& message) noexcept;
+  [[nodiscard]] bool has_room_for_others() const noexcept;
+  void wake_receivers() noexcept;
+  [[nodiscard]] Status take(Message& message, bool* more) noexcept;
+  [[nodiscard]] Status take_or_wait(Message& message, bool* more) noexcept;
   [[nodiscard]] bool spin_for_data(std::int64_t started_ns, std::int64_t deadline_ns) noexcept;
   void learn(std::int64_t waited_ns) noexcept;
   void lock_consumer() noexcept;
@@ -97,12 +114,15 @@ class Channel final : public Object {
 
   // Producers' line. admitted_ - released_ = bytes queued, and never exceeds max_size_.
   alignas(128) Atomic<std::uint64_t> admitted_{0};
-  WaitList data_;
+  Atomic<std::uint64_t> released_seen_{0};  // A past released_: the channel is at least as empty.
 
   // Consumers' line.
   alignas(128) Atomic<std::uint64_t> released_{0};
   Atomic<std::uint32_t> consumer_{0};
   Atomic<std::uint32_t> spin_ns_;  // What spinning is worth at present; a hint.
+
+  // Read by everybody, written only when somebody sleeps.
+  alignas(128) WaitList data_;
   WaitList space_;
 };
 

@@ -12,28 +12,32 @@ namespace penstock {
 /// Byte ring with several producers and one consumer, in memory that processes may share.
 ///
 /// Records start on 64-byte granules. A producer claims granules by compare-and-swap, writes, and
-/// commits by storing the entry of the first granule: {lap + 1, bytes}. An entry stamped with an
+/// commits by storing the entry of the first granule: {lap, 1, bytes}. An entry stamped with an
 /// earlier lap is stale, so nothing is ever cleared, and payload can never be taken for control.
+/// The 1 keeps a fresh, zeroed entry stale in every lap.
 ///
-///   entry   63            20 19        0
-///           │ lap + 1       │ bytes     │     bytes = kPadding: skip to the end of the ring
+///   entry   63        21 20 19        0
+///           │ lap       │ 1│ bytes     │     bytes = kPadding: skip to the end of the ring
 ///
 /// Threads: any number of producers, each with an MpscProducer of its own; one MpscConsumer.
 /// Cost: O(1), allocates nothing, makes no system call; a claim is lock-free. A producer that stops
 /// between claim and commit delays the records behind its own, nothing else.
 /// Units: capacity is a power of two from 256 bytes; the longest record is half of it, below 1 MiB.
-/// Positions count granules in 63 bits and never wrap in practice (thousands of years at 5 GB/s).
+/// Positions count granules in 63 bits and never wrap in practice (thousands of years at 5 GB/s);
+/// laps of 43 bits do, but only an entry that was not written for 2^43 laps could tell.
 /// Errors: impossible values from a peer yield Status::corrupt.
 ///
 /// Edges:
 ///   P1  commit stores the entry, release -> peek loads it, acquire: the record's bytes are there.
 ///   P2  release stores head, release -> a producer loads it, acquire: the room is free to reuse.
 ///   P3  a producer stores head_seen, release -> another loads it, acquire: P2 for those that did
-///   not
-///       look at head themselves.
+///       not look at head themselves.
+///   P4  a claim moves tail, release -> another producer loads it, acquire, and then head: it sees
+///       no older head than that claim did, and so never refuses what fits.
 class MpscRing {
  public:
   static constexpr std::uint64_t kGranule = 64;
+  static constexpr std::uint64_t kLeastCapacity = 256;
   static constexpr std::uint64_t kLengthMask = (std::uint64_t{1} << 20) - 1;
   static constexpr std::uint64_t kPadding = kLengthMask;
 
@@ -50,7 +54,8 @@ class MpscRing {
   }
   [[nodiscard]] static bool attach(std::span<std::uint8_t> memory,
                                    std::uint64_t capacity) noexcept {
-    return ring::check(memory, RingKind::mpsc, capacity, bytes_for(capacity)) != nullptr;
+    return ring::check(memory, RingKind::mpsc, capacity, kLeastCapacity, bytes_for(capacity)) !=
+           nullptr;
   }
 
  protected:
@@ -68,7 +73,7 @@ class MpscRing {
     return granule & (granules_ - 1);
   }
   [[nodiscard]] std::uint64_t stamp(std::uint64_t granule) const noexcept {
-    return ((granule >> shift_) + 1) << 20;
+    return ((granule >> shift_) << 1 | 1) << 20;
   }
   [[nodiscard]] std::uint8_t* at(std::uint64_t granule) const noexcept {
     return records_ + index(granule) * kGranule;
@@ -91,25 +96,34 @@ class MpscProducer : public MpscRing {
     std::uint64_t granule = 0;
     std::uint64_t bytes = 0;
   };
-  /// ok, full, closed, too_large or corrupt. Write `bytes` to room, then commit().
+  /// ok, full, closed or too_large. Write `bytes` to room, then commit().
   [[nodiscard]] Status try_claim(std::size_t bytes, Claim* claim) noexcept {
     if (bytes > max_record(granules_ * kGranule)) return Status::too_large;
     std::uint64_t const need = granules_of(bytes);
-    std::uint64_t tail = header_->tail.load(order::relaxed);  // Gives access to nothing by itself.
+    std::uint64_t tail = header_->tail.load(order::acquire("P4"));
     std::uint64_t start = 0;
     std::uint64_t padding = 0;
-    do {
+    for (;;) {
       if ((tail & ring::kClosed) != 0) return Status::closed;
       start = tail >> 1;
       std::uint64_t const to_end = granules_ - index(start);
       padding = need > to_end ? to_end : 0;
-      if (const Status status = find_room(start + padding + need); status != Status::ok)
-        return status;
-    } while (!header_->tail.compare_exchange_weak(tail, (start + padding + need) << 1,
-                                                  order::relaxed, order::relaxed));
+      std::uint64_t const end = start + padding + need;
+      if (!has_room(end)) {
+        // Head and tail were read one after the other: if others claimed and were consumed between,
+        // they do not belong together.
+        std::uint64_t const again = header_->tail.load(order::acquire("P4"));
+        if (again == tail) return Status::full;
+        tail = again;
+      } else if (header_->tail.compare_exchange_weak(tail, end << 1, order::release("P4"),
+                                                     order::acquire("P4"))) {
+        break;
+      }
+    }
     fail_point("mpsc.claim.after");
     if (padding != 0) {
-      entries_[index(start)].store(stamp(start) | kPadding, order::release("P1"));
+      // No bytes behind it to publish.
+      entries_[index(start)].store(stamp(start) | kPadding, order::relaxed);
       start += padding;
     }
     *claim = {at(start), start, bytes};
@@ -137,11 +151,11 @@ class MpscProducer : public MpscRing {
 
  private:
   /// Whether granules up to `end` are free to write.
-  [[nodiscard]] Status find_room(std::uint64_t end) noexcept {
-    if (end - header_->head_seen.load(order::acquire("P3")) <= granules_) return Status::ok;
+  [[nodiscard]] bool has_room(std::uint64_t end) noexcept {
+    if (end - header_->head_seen.load(order::acquire("P3")) <= granules_) return true;
     std::uint64_t const head = header_->head.load(order::acquire("P2"));
     header_->head_seen.store(head, order::release("P3"));
-    return end - head <= granules_ ? Status::ok : Status::full;
+    return end - head <= granules_;
   }
 };
 
@@ -171,6 +185,8 @@ class MpscConsumer : public MpscRing {
         *record = {at(head_), bytes};
         return Status::ok;
       }
+      // Half the ring fits from its start: nobody pads there, and nobody keeps us in this loop.
+      if (to_end == granules_) return Status::corrupt;
       head_ += to_end;
     }
   }
@@ -180,13 +196,13 @@ class MpscConsumer : public MpscRing {
     head_ += step_;
     if (head_ - released_ >= granules_ / 8) release();
   }
+  /// Gives all consumed room back now, and wakes producers that sleep. Costs a fence.
   void release() noexcept {
     if (head_ == released_) return;
     header_->head.store(head_, order::release("P2"));
     released_ = head_;
+    header_->space.notify();
   }
-  /// After release(): wakes producers that sleep. Costs a fence.
-  void wake_producers() noexcept { header_->space.notify(); }
   [[nodiscard]] Status try_receive(std::span<std::uint8_t> room, std::size_t* bytes) noexcept {
     std::span<const std::uint8_t> record;
     if (const Status status = peek(&record); status != Status::ok) return status;

@@ -32,7 +32,7 @@ namespace penstock {
 ///   Q2  push claims, acq_rel -> the next push claims, acquire: a slab taken from the free list by
 ///       one producer is zeroed for all that claim in it.
 ///   Q3  push writes END, release -> pop loads it, acquire: the next slab is known and zeroed.
-///   Q4  pop returns a zeroed slab to the free list -> push takes it (inside Boost.Lockfree).
+///   Q4  pop returns a zeroed slab to the free list, release -> push takes it, acquire.
 ///   Q5  close sets the claim word's bit, release -> pop and push load it, acquire. Being one bit
 ///   of
 ///       the claim word, "no further claim" and "here the stream ends" are one atomic fact.

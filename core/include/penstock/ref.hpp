@@ -22,10 +22,10 @@ class Object {
   Object& operator=(const Object&) = delete;
 
   void retain() noexcept {
-    count_.fetch_add(1, order::relaxed);
-  }  // The caller's own keeps it alive.
+    count_.fetch_add(1, order::relaxed);  // The caller's own keeps it alive.
+  }
   void release() noexcept {
-    if (count_.fetch_sub(1, order::acq_rel("O1")) == 1) delete this;
+    if (count_.fetch_sub(1, order::acq_rel("O1")) == 1) destroy();
   }
 
  protected:
@@ -33,7 +33,9 @@ class Object {
   virtual ~Object() = default;
 
  private:
-  Atomic<std::uint32_t> count_{1};
+  void destroy() noexcept;
+  Atomic<std::uint64_t> count_{1};
+  Object* next_dead_ = nullptr;  // While its destruction waits for that of its owner.
 };
 
 /// Owns one reference to a T, or none.

@@ -72,8 +72,10 @@ inline RingHeader* format(std::span<std::uint8_t> memory, RingKind kind, std::ui
 /// Whether `memory` holds a ring that is safe to use. The capacity it names is to be read once,
 /// here.
 inline RingHeader* check(std::span<std::uint8_t> memory, RingKind kind, std::uint64_t capacity,
-                         std::size_t bytes_needed) noexcept {
-  if (memory.size() < bytes_needed || !std::has_single_bit(capacity)) return nullptr;
+                         std::uint64_t least_capacity, std::size_t bytes_needed) noexcept {
+  if (memory.size() < bytes_needed || !std::has_single_bit(capacity) || capacity < least_capacity) {
+    return nullptr;
+  }
   auto* const header = std::launder(reinterpret_cast<RingHeader*>(memory.data()));
   const bool ours = header->magic == kRingMagic && header->version == kRingVersion &&
                     header->kind == kind && header->capacity == capacity;

@@ -43,12 +43,13 @@ inline void full_fence([[maybe_unused]] Atomic<std::uint32_t>& word,
 #endif
 }
 
-/// Payload copies. Plain memcpy; the explorer checks them for data races.
+/// Payload copies; the explorer checks them for data races. Nothing may come from, or go, nowhere:
+/// memcpy itself does not allow a null pointer with zero bytes.
 inline void copy_in(void* shared, const void* from, std::size_t bytes) noexcept {
-  std::memcpy(shared, from, bytes);
+  if (bytes != 0) std::memcpy(shared, from, bytes);
 }
 inline void copy_out(void* to, const void* shared, std::size_t bytes) noexcept {
-  std::memcpy(to, shared, bytes);
+  if (bytes != 0) std::memcpy(to, shared, bytes);
 }
 inline void zero(void* shared, std::size_t bytes) noexcept { std::memset(shared, 0, bytes); }
 

@@ -24,6 +24,7 @@ namespace penstock {
 class SpscRing {
  public:
   static constexpr std::size_t kHeaderBytes = 8;
+  static constexpr std::uint64_t kLeastCapacity = 16;
 
   [[nodiscard]] static constexpr std::size_t bytes_for(std::uint64_t capacity) {
     return sizeof(RingHeader) + capacity;
@@ -35,6 +36,12 @@ class SpscRing {
   static void format(std::span<std::uint8_t> memory, std::uint64_t capacity,
                      std::uint64_t position = 0) noexcept {
     ring::format(memory, RingKind::spsc, capacity, position, position);
+  }
+  /// Whether another process formatted `memory` for `capacity`.
+  [[nodiscard]] static bool attach(std::span<std::uint8_t> memory,
+                                   std::uint64_t capacity) noexcept {
+    return ring::check(memory, RingKind::spsc, capacity, kLeastCapacity, bytes_for(capacity)) !=
+           nullptr;
   }
 
  protected:
@@ -56,6 +63,10 @@ class SpscRing {
   [[nodiscard]] std::uint64_t offset(std::uint64_t position) const noexcept {
     return position & (capacity_ - 1);
   }
+  /// Where a role takes over. Whoever wrote it, no header will cross the end of the ring.
+  [[nodiscard]] static constexpr std::uint64_t position(std::uint64_t shared_word) {
+    return shared_word & ~std::uint64_t{7};
+  }
 
   RingHeader* header_;
   std::uint8_t* records_;
@@ -68,10 +79,9 @@ class SpscProducer : public SpscRing {
   SpscProducer(std::span<std::uint8_t> memory, std::uint64_t capacity) noexcept
       : SpscRing(reinterpret_cast<RingHeader*>(memory.data()), capacity),
         tail_(header_->tail.load(order::relaxed)),  // Only producers write it.
-        head_seen_(header_->head.load(order::acquire("R2"))) {}
-  [[nodiscard]] static bool attach(std::span<std::uint8_t> memory,
-                                   std::uint64_t capacity) noexcept {
-    return ring::check(memory, RingKind::spsc, capacity, bytes_for(capacity)) != nullptr;
+        head_seen_(header_->head.load(order::acquire("R2"))),
+        closed_((tail_ & ring::kClosed) != 0) {
+    tail_ = position(tail_);
   }
 
   /// Room for one record: ok, full, too_large, closed or corrupt. Write, then commit().
@@ -97,7 +107,9 @@ class SpscProducer : public SpscRing {
   /// Completes the claimed record; the consumer sees it after publish().
   void commit() noexcept { tail_ += claimed_; }
   /// Makes all committed records visible. Once for a batch is what makes batches fast.
-  void publish() noexcept { header_->tail.store(tail_, order::release("R1")); }
+  void publish() noexcept {
+    header_->tail.store(tail_ | (closed_ ? ring::kClosed : 0), order::release("R1"));
+  }
   /// After publish(): wakes the consumer if it sleeps. Costs a fence.
   void wake_consumer() noexcept { header_->data.notify(); }
 
@@ -113,7 +125,7 @@ class SpscProducer : public SpscRing {
   /// Publishes what is committed and ends the stream.
   void close() noexcept {
     closed_ = true;
-    header_->tail.store(tail_ | ring::kClosed, order::release("R1"));
+    publish();
     wake_consumer();
   }
   [[nodiscard]] Gate& space() noexcept { return header_->space; }
@@ -135,14 +147,14 @@ class SpscProducer : public SpscRing {
   std::uint64_t tail_;  // Includes what is committed but not published.
   std::uint64_t claimed_ = 0;
   std::uint64_t head_seen_;  // A stale copy: the ring is at least as empty as it says.
-  bool closed_ = false;
+  bool closed_;
 };
 
 class SpscConsumer : public SpscRing {
  public:
   SpscConsumer(std::span<std::uint8_t> memory, std::uint64_t capacity) noexcept
       : SpscRing(reinterpret_cast<RingHeader*>(memory.data()), capacity),
-        head_(header_->head.load(order::relaxed)),  // Only consumers write it.
+        head_(position(header_->head.load(order::relaxed))),  // Only consumers write it.
         released_(head_),
         tail_seen_(head_) {}
 
@@ -163,7 +175,10 @@ class SpscConsumer : public SpscRing {
         step_ = step;
         return Status::ok;
       }
-      if (header.kind != kPadding) return Status::corrupt;
+      // Padding ends with the ring and never begins it: nobody keeps us in this loop.
+      if (header.kind != kPadding || offset(head_) == 0 || step != capacity_ - offset(head_)) {
+        return Status::corrupt;
+      }
       head_ += step;
     }
   }
@@ -173,15 +188,13 @@ class SpscConsumer : public SpscRing {
     head_ += step_;
     if (head_ - released_ >= capacity_ / 8) release();
   }
-  /// Gives all consumed room back now.
+  /// Gives all consumed room back now, and wakes the producer if it sleeps. Costs a fence.
   void release() noexcept {
     if (head_ == released_) return;
     header_->head.store(head_, order::release("R2"));
     released_ = head_;
+    header_->space.notify();
   }
-  /// After release(): wakes the producer if it sleeps. Costs a fence.
-  void wake_producer() noexcept { header_->space.notify(); }
-
   /// Copies one record out; too_large, and it stays, if `room` is too small.
   [[nodiscard]] Status try_receive(std::span<std::uint8_t> room, std::size_t* bytes) noexcept {
     std::span<const std::uint8_t> record;

@@ -14,7 +14,8 @@ class WaitList;
 /// (MailboxWaiter), an Erlang process (in nif/).
 ///
 /// A fired waiter holds a wake-up: it must look at the condition, or pass the wake-up on with
-/// WaitList::wake_one() if it goes away without looking.
+/// WaitList::wake_one() if it goes away without looking. One that remove() did not find in line is
+/// about to be fired: it is not to be added again before that happened.
 class Waiter {
  public:
   Waiter(const Waiter&) = delete;
@@ -67,6 +68,11 @@ class WaitList {
 
   void wake_one() noexcept;
   void wake_all() noexcept;
+  /// The first step of waking somebody, for a notifier with a choice: false, nobody is to be woken.
+  [[nodiscard]] bool anybody_waits() noexcept {
+    full_fence(armed_, "W1");
+    return armed_.load(order::relaxed) != 0;
+  }
   [[nodiscard]] std::uint32_t waiting() const noexcept { return armed_.load(order::relaxed); }
 
  private:

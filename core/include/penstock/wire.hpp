@@ -132,8 +132,9 @@ struct Item {
   std::span<const std::uint8_t> bytes;  ///< Binaries, atom names, magnitudes, external terms.
 };
 
-/// Reads heads one after the other. Never reads outside the bytes, never allocates; a count larger
-/// than what the remaining bytes could hold is refused, so a caller may reserve by it.
+/// Reads heads one after the other. Never reads outside the bytes, never allocates. Counts that the
+/// remaining bytes cannot hold, all open containers together, are refused, so a caller may reserve
+/// by them.
 class Reader {
  public:
   explicit Reader(std::span<const std::uint8_t> bytes) noexcept
@@ -150,7 +151,8 @@ class Reader {
   friend void release_objects(std::span<const std::uint8_t> bytes) noexcept;
   const std::uint8_t* at_;
   const std::uint8_t* end_;
-  bool partial_ = false;  // Containers may lack elements.
+  std::uint64_t owed_ = 0;  // Heads that the term begun still needs, each a byte at least.
+  bool partial_ = false;    // Containers may lack elements.
 };
 
 /// Drops the references that the private tags in `bytes` own. For Message and its queues only.

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "penstock/ref.hpp"
+
+namespace penstock {
+
+/// A channel may hold a message that holds a channel that holds a message: destroying each inside
+/// the destructor of the one before would go as deep into the C stack as the chain is long. So what
+/// dies during a destruction waits for its end.
+void Object::destroy() noexcept {
+#ifdef PENSTOCK_MODEL  // The explorer's threads share one thread of the system.
+  delete this;
+#else
+  static thread_local Object* dead = nullptr;
+  static thread_local bool destroying = false;
+  next_dead_ = dead;
+  dead = this;
+  if (destroying) return;
+  destroying = true;
+  while (dead != nullptr) {
+    Object* const object = dead;
+    dead = object->next_dead_;
+    delete object;
+  }
+  destroying = false;
+#endif
+}
+
+}  // namespace penstock
