@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Erlang, seen from Python: channels, messages to processes, Erlang's own types."""
+
+from erlang._native import (
+    ApplicationStopped,
+    Atom,
+    Channel,
+    ChannelClosed,
+    Fun,
+    Pid,
+    Port,
+    ProcessError,
+    Ref,
+    SuspensionRequired,
+    atom,
+    reply,
+    send,
+    whereis,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ApplicationStopped",
+    "Atom",
+    "Channel",
+    "ChannelClosed",
+    "Fun",
+    "Pid",
+    "Port",
+    "ProcessError",
+    "Ref",
+    "SuspensionRequired",
+    "atom",
+    "reply",
+    "send",
+    "whereis",
+]

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "awaitable_line.hpp"
+
+#include <new>
+
+#include "blocking.hpp"
+
+namespace penstock::python {
+
+namespace {
+
+void leave_endpoint(AwaitableObject& self) noexcept {
+  if (self.endpoint == nullptr) return;
+  if (self.next != nullptr) self.next->previous = self.previous;
+  (self.previous != nullptr ? self.previous->next : self.endpoint->waiting) = self.next;
+  self.endpoint = nullptr;
+}
+
+void enter_endpoint(AwaitableObject& self, EndpointObject& endpoint) noexcept {
+  self.endpoint = &endpoint;
+  self.previous = nullptr;
+  self.next = endpoint.waiting;
+  if (self.next != nullptr) self.next->previous = &self;
+  endpoint.waiting = &self;
+}
+
+bool ensure_waiter(AwaitableObject& self, EndpointObject& endpoint) {
+  Mailbox* const mailbox = endpoint.mailbox;
+  if (self.waiter != nullptr && &self.waiter->mailbox() == mailbox) return true;
+  forget_waiter(self);
+  self.waiter = new (std::nothrow) AsyncWaiter(Ref<Mailbox>::borrow(mailbox), &self);
+  if (self.waiter == nullptr) PyErr_NoMemory();
+  return self.waiter != nullptr;
+}
+
+/// A future of `loop`, marked as one that a coroutine waits for.
+PyRef new_future(ModuleState& state, PyObject* loop) {
+  PyRef future = PyRef::steal(PyObject_CallMethodNoArgs(loop, state.names.create_future));
+  if (future && PyObject_SetAttr(future.get(), state.names.future_blocking, Py_True) != 0)
+    return {};
+  return future;
+}
+
+}  // namespace
+
+bool leave_line(AwaitableObject& self) noexcept {
+  leave_endpoint(self);
+  drop(std::exchange(self.future, nullptr));
+  AsyncWaiter* const waiter = self.waiter;
+  if (waiter == nullptr || !waiter->is_linked) return false;
+  if (channel_behind(self).data_waiters().remove(*waiter)) {
+    waiter->is_linked = false;
+    waiter->release();  // The line's reference.
+    return false;
+  }
+  // It is in the mailbox, or on its way there, and cannot come back into a line before the loop
+  // has seen it; a later wait takes another one.
+  waiter->awaitable = nullptr;
+  self.waiter = nullptr;
+  waiter->release();
+  return true;
+}
+
+void forget_waiter(AwaitableObject& self) noexcept {
+  if (AsyncWaiter* const waiter = std::exchange(self.waiter, nullptr)) {
+    waiter->awaitable = nullptr;
+    waiter->release();
+  }
+}
+
+void cancel(AwaitableObject& self) noexcept {
+  self.is_done = true;
+  // The loop may have seen the wake-up, and the coroutine has not run since.
+  const bool was_woken = self.waiter != nullptr && !self.waiter->is_linked;
+  if (leave_line(self) || was_woken) channel_behind(self).pass_on_data();
+  forget_waiter(self);
+}
+
+bool wait_or_receive(AwaitableObject& self, Message& message, Status& status) {
+  ModuleState& state = *self.state;
+  const PyRef loop = running_loop(state);
+  if (!loop) return false;
+  EndpointObject* const endpoint = endpoint_of(state, loop.get());
+  if (endpoint == nullptr || !ensure_waiter(self, *endpoint)) return false;
+  PyRef future = new_future(state, loop.get());
+  if (!future) return false;
+
+  Channel& channel = channel_behind(self);
+  self.waiter->retain();  // The line's.
+  self.waiter->is_linked = true;
+  enter_endpoint(self, *endpoint);
+  channel.data_waiters().add(*self.waiter);
+  if (parking().must_stop(this_context())) {
+    raise_ended(state, nullptr, Reason::stopped);
+    return false;
+  }
+  status = channel.receive_or_wait(message);
+  if (status == Status::empty) {
+    self.future = future.take();
+    return true;
+  }
+  // A wake-up that we did not need may have been for a message that is still queued.
+  if (leave_line(self)) channel.pass_on_data();
+  return true;
+}
+
+void resolve(AwaitableObject& awaitable) {
+  const ModuleState::Names& names = awaitable.state->names;
+  const PyRef future = PyRef::borrow(awaitable.future);
+  if (!future) return;
+  const PyRef done = PyRef::steal(PyObject_CallMethodNoArgs(future.get(), names.done));
+  if (done && done.get() == Py_False) {
+    const PyRef set =
+        PyRef::steal(PyObject_CallMethodOneArg(future.get(), names.set_result, Py_None));
+  }
+  if (PyErr_Occurred() != nullptr) PyErr_WriteUnraisable(future.get());
+}
+
+void resolve(AsyncWaiter& waiter) {
+  waiter.is_linked = false;
+  if (waiter.awaitable != nullptr) resolve(*waiter.awaitable);
+}
+
+void abandon(AwaitableObject& awaitable) {
+  const bool was_woken = awaitable.waiter != nullptr && !awaitable.waiter->is_linked;
+  if (leave_line(awaitable) || was_woken) channel_behind(awaitable).pass_on_data();
+  forget_waiter(awaitable);
+}
+
+}  // namespace penstock::python

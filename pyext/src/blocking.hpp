@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "gil.hpp"
+#include "module_state.hpp"
+#include "parking.hpp"
+#include "penstock/status.hpp"
+
+namespace penstock::python {
+
+/// Raises what somebody set for this thread (PyThreadState_SetAsyncExc) and the interpreter has not
+/// raised yet; a thread that went to sleep would not see it. False: there is nothing.
+bool raise_async_exception();
+
+/// Raises what ended a wait from outside.
+void raise_ended(ModuleState& state, Interruptible* owner, Reason reason);
+
+/// Runs `attempt(waiter, &woken)`, which may block, without the GIL, until its status is another
+/// than `unfinished` or its deadline has passed. False: an exception is set: of a signal handler,
+/// or KeyboardInterrupt (py:interrupt, a call's timeout), or ApplicationStopped.
+template <class Attempt>
+[[nodiscard]] bool block(ModuleState& state, Status unfinished, Status& status, Attempt attempt) {
+  ParkedThread thread;
+  thread.owner = this_context();
+  for (;;) {
+    if (raise_async_exception()) return false;
+    auto woken = ThreadWaiter::Wake::timeout;
+    {
+      const GilRelease released;
+      status = unfinished;
+      if (parking().enter(thread)) {
+        status = attempt(thread.waiter, &woken);
+        parking().leave(thread);
+      } else {
+        woken = ThreadWaiter::Wake::interrupted;
+      }
+    }
+    if (status != unfinished || woken == ThreadWaiter::Wake::timeout) return true;
+    if (woken == ThreadWaiter::Wake::interrupted) {
+      raise_ended(state, thread.owner, thread.reason);
+      return false;
+    }
+    if (PyErr_CheckSignals() != 0) return false;
+  }
+}
+
+}  // namespace penstock::python

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "module_state.hpp"
+
+namespace penstock::python {
+
+/// What `iter(channel)` returns: receives until the channel is closed and drained.
+[[nodiscard]] PyObject* new_iterator(ModuleState& state, PyObject* channel);
+
+[[nodiscard]] bool add_iterator_type(PyObject* module, ModuleState& state);
+
+}  // namespace penstock::python

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "module_state.hpp"
+#include "penstock/message.hpp"
+
+namespace penstock::python {
+
+/// Takes the exception that is set: an instance; empty when none was.
+[[nodiscard]] PyRef take_exception();
+
+/// "ClassName: message" of the exception that is set, which is cleared.
+[[nodiscard]] std::string exception_text();
+
+/// Replaces `answer` by what the exception that is set says to Erlang, and clears it:
+/// {ClassName, Message}, an atom (a binary if no more atoms may be made) and a string of at most
+/// 8 Ki characters; KeyboardInterrupt is the atom `interrupted`. Whatever __str__ does, this
+/// succeeds.
+void describe_exception(Message& answer);
+
+}  // namespace penstock::python

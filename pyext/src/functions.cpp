@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "functions.hpp"
+
+#include "atom.hpp"
+#include "decode.hpp"
+#include "encode.hpp"
+#include "opaque.hpp"
+#include "penstock/host.hpp"
+
+namespace penstock::python {
+
+namespace {
+
+/// The VM, or nullptr and RuntimeError.
+Host* require_host() {
+  Host* const erlang = host();
+  if (erlang == nullptr) PyErr_SetString(PyExc_RuntimeError, "not running inside Erlang");
+  return erlang;
+}
+
+using Encode = bool (*)(ModuleState&, Message&, PyObject*);
+
+/// Sends args[1] to the pid args[0]. False: an exception is set.
+bool send_to_pid(PyObject* module, const char* name, PyObject* const* args, Py_ssize_t count,
+                 Encode encode_term) {
+  if (count != 2) {
+    PyErr_Format(PyExc_TypeError, "%s() takes exactly 2 arguments (%zd given)", name, count);
+    return false;
+  }
+  ModuleState& state = state_of(module);
+  if (!is_pid(state, args[0])) {
+    PyErr_SetString(PyExc_TypeError, "First argument must be an erlang.Pid");
+    return false;
+  }
+  Host* const erlang = require_host();
+  Message message;
+  if (erlang == nullptr || !encode_term(state, message, args[1])) return false;
+  switch (erlang->send(wire_of(args[0]), message)) {
+    case Status::ok:
+      return true;
+    case Status::unreachable:
+      PyErr_SetString(state.process_error, "the process does not exist");
+      return false;
+    case Status::limit:
+      PyErr_SetString(PyExc_RuntimeError, "too many atoms were made from Python");
+      return false;
+    case Status::out_of_memory:
+      PyErr_NoMemory();
+      return false;
+    default:
+      PyErr_SetString(PyExc_ValueError, "the term has no form in Erlang");
+      return false;
+  }
+}
+
+PyObject* send(PyObject* module, PyObject* const* args, Py_ssize_t count) {
+  if (!send_to_pid(module, "send", args, count, encode)) return nullptr;
+  Py_RETURN_NONE;
+}
+
+PyObject* reply(PyObject* module, PyObject* const* args, Py_ssize_t count) {
+  if (!send_to_pid(module, "reply", args, count, encode_reply)) return nullptr;
+  Py_RETURN_TRUE;
+}
+
+/// UTF-8 of a registered name. False: TypeError is set.
+bool name_bytes(const ModuleState& state, PyObject* name, std::string_view& bytes) {
+  if (is_atom(state, name)) {
+    bytes = atom_name(name);
+    return true;
+  }
+  if (PyBytes_Check(name)) {
+    bytes = {PyBytes_AS_STRING(name), static_cast<std::size_t>(PyBytes_GET_SIZE(name))};
+    return true;
+  }
+  if (!PyUnicode_Check(name)) {
+    PyErr_Format(PyExc_TypeError, "a name is str, bytes or erlang.Atom, not '%.200s'",
+                 Py_TYPE(name)->tp_name);
+    return false;
+  }
+  Py_ssize_t size = 0;
+  const char* const utf8 = PyUnicode_AsUTF8AndSize(name, &size);
+  if (utf8 == nullptr) return false;
+  bytes = {utf8, static_cast<std::size_t>(size)};
+  return true;
+}
+
+PyObject* whereis(PyObject* module, PyObject* name) {
+  ModuleState& state = state_of(module);
+  std::string_view bytes;
+  if (!name_bytes(state, name, bytes)) return nullptr;
+  Host* const erlang = require_host();
+  if (erlang == nullptr) return nullptr;
+  Message pid;
+  switch (erlang->whereis(bytes, pid)) {
+    case Status::ok:
+      return decode(state, pid);
+    case Status::out_of_memory:
+      return PyErr_NoMemory();
+    default:
+      Py_RETURN_NONE;
+  }
+}
+
+PyObject* atom(PyObject* module, PyObject* name) { return atom_of(state_of(module), name); }
+
+}  // namespace
+
+// clang-format off
+PyMethodDef module_functions[] = {
+    {"send", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(send)), METH_FASTCALL,
+     "send(pid, term, /)\n--\n\n"
+     "Send a term to an Erlang process. Never blocks.\n\n"
+     "Raises ProcessError if there is no such process, TypeError if term cannot be converted."},
+    {"reply", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(reply)), METH_FASTCALL,
+     "reply(pid, term, /)\n--\n\n"
+     "Send an answer to an Erlang process and return True.\n\n"
+     "As send, but a str that is the first element of a tuple arrives as an atom:\n"
+     "reply(pid, ('result', 1)) is received as {result, 1}."},
+    {"whereis", whereis, METH_O,
+     "whereis(name, /)\n--\n\nReturn the pid registered under name, or None."},
+    {"atom", atom, METH_O,
+     "atom(name, /)\n--\n\nReturn the Erlang atom of that name, of at most 255 characters."},
+    {nullptr, nullptr, 0, nullptr},
+};
+// clang-format on
+
+}  // namespace penstock::python

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "loop_mailbox.hpp"
+#include "module_state.hpp"
+
+namespace penstock::python {
+
+/// The callable that an asyncio loop runs when coroutines that wait for channels may go on: one for
+/// each loop, registered with add_reader, kept alive by the loop only. When the loop is closed or
+/// collected it goes too, and whatever still waited leaves its line.
+///
+/// Threads: the loop's.
+struct EndpointObject {
+  PyObject_HEAD ModuleState* state;
+  LoopMailbox* mailbox;      ///< Owned.
+  PyObject* loop_reference;  ///< Weak reference.
+  PyObject* loop_address;    ///< Borrowed, compared only: the key in ModuleState::endpoints.
+  AwaitableObject* waiting;  ///< Those that wait by this endpoint.
+};
+
+/// The endpoint of `loop`, made and registered when it is the first time: a borrowed reference that
+/// the loop keeps alive. nullptr: an exception is set.
+[[nodiscard]] EndpointObject* endpoint_of(ModuleState& state, PyObject* loop);
+
+/// asyncio.get_running_loop().
+[[nodiscard]] PyRef running_loop(ModuleState& state);
+
+[[nodiscard]] bool add_endpoint_type(PyObject* module, ModuleState& state);
+
+}  // namespace penstock::python

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "penstock/waiter.hpp"
+
+namespace penstock::python {
+
+struct Interruptible;
+
+/// The fired waiters of one asyncio loop, which learns of them through an eventfd that it watches.
+///
+/// Threads: wake() any; clear() the loop's. The eventfd is open for as long as anybody can wake().
+class LoopMailbox final : public Mailbox {
+ public:
+  /// nullptr: no descriptor or memory left, errno tells.
+  [[nodiscard]] static Ref<LoopMailbox> create(Interruptible* owner) noexcept;
+
+  [[nodiscard]] int fd() const noexcept { return fd_; }
+  /// The context on whose thread the loop runs, or nullptr.
+  [[nodiscard]] Interruptible* owner() const noexcept { return owner_; }
+  void wake() noexcept override;
+  /// Takes the wake-up back, before take().
+  void clear() noexcept;
+
+ private:
+  friend class Parking;
+  LoopMailbox(int fd, Interruptible* owner) noexcept : fd_(fd), owner_(owner) {}
+  ~LoopMailbox() override;
+
+  const int fd_;
+  Interruptible* const owner_;
+  // Parking's.
+  LoopMailbox* next_ = nullptr;
+  LoopMailbox* previous_ = nullptr;
+};
+
+}  // namespace penstock::python

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "module.hpp"
+
+#include <new>
+
+#include "atom.hpp"
+#include "channel_iterator.hpp"
+#include "channel_object.hpp"
+#include "functions.hpp"
+#include "loop_endpoint.hpp"
+#include "opaque.hpp"
+#include "penstock/host.hpp"
+#include "receive_awaitable.hpp"
+
+namespace penstock::python {
+
+namespace {
+
+constexpr const char* kModuleName = "erlang._native";
+
+bool intern_names(ModuleState::Names& names) {
+  const std::pair<PyObject**, const char*> table[] = {
+      {&names.tolist, "tolist"},
+      {&names.ndim, "ndim"},
+      {&names.done, "done"},
+      {&names.create_future, "create_future"},
+      {&names.add_reader, "add_reader"},
+      {&names.set_result, "set_result"},
+      {&names.future_blocking, "_asyncio_future_blocking"},
+  };
+  for (const auto& [slot, text] : table) {
+    *slot = PyUnicode_InternFromString(text);
+    if (*slot == nullptr) return false;
+  }
+  return true;
+}
+
+bool add_exceptions(PyObject* module, ModuleState& state) {
+  struct Exception {
+    PyObject** slot;
+    const char* name;
+    PyObject* base;
+    const char* text;
+  };
+  const Exception table[] = {
+      {&state.channel_closed, "erlang.ChannelClosed", PyExc_Exception,
+       "The channel is closed, and what was queued has been received."},
+      {&state.process_error, "erlang.ProcessError", PyExc_Exception,
+       "There is no such Erlang process."},
+      {&state.suspension_required, "erlang.SuspensionRequired", PyExc_BaseException,
+       "Never raised; the name exists for programs that mention it."},
+      {&state.application_stopped, "erlang.ApplicationStopped", PyExc_SystemExit,
+       "The Erlang application that runs this code stops."},
+  };
+  for (const Exception& exception : table) {
+    *exception.slot =
+        PyErr_NewExceptionWithDoc(exception.name, exception.text, exception.base, nullptr);
+    if (*exception.slot == nullptr) return false;
+    if (PyModule_AddType(module, reinterpret_cast<PyTypeObject*>(*exception.slot)) != 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/// Threads that belong to no Python object refer to the state, and there is one of each.
+bool is_main_interpreter() {
+  if (PyInterpreterState_Get() == PyInterpreterState_Main()) return true;
+  PyErr_SetString(PyExc_ImportError, "erlang._native works in the main interpreter only");
+  return false;
+}
+
+int execute(PyObject* module) {
+  if (!is_main_interpreter()) return -1;
+  auto* const state = new (std::nothrow) ModuleState;
+  if (state == nullptr) {
+    PyErr_NoMemory();
+    return -1;
+  }
+  // The module lives as long as the process, see ModuleState.
+  *static_cast<ModuleState**>(PyModule_GetState(module)) = state;
+  (void)PyRef::borrow(module).take();
+  const bool done = intern_names(state->names) && add_exceptions(module, *state) &&
+                    add_opaque_types(module, *state) && add_atom_type(module, *state) &&
+                    add_channel_type(module, *state) && add_iterator_type(module, *state) &&
+                    add_awaitable_type(module, *state) && add_endpoint_type(module, *state) &&
+                    (host() != nullptr || PyModule_AddFunctions(module, test_functions) == 0);
+  return done ? 0 : -1;
+}
+
+PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, reinterpret_cast<void*>(execute)},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, nullptr},
+};
+
+/// A module spec of importlib for code that is not in a file.
+PyRef new_spec() {
+  const PyRef machinery = PyRef::steal(PyImport_ImportModule("importlib.machinery"));
+  if (!machinery) return {};
+  const PyRef type = PyRef::steal(PyObject_GetAttrString(machinery.get(), "ModuleSpec"));
+  if (!type) return {};
+  return PyRef::steal(PyObject_CallFunction(type.get(), "sO", kModuleName, Py_None));
+}
+
+}  // namespace
+
+PyModuleDef native_module = {
+    PyModuleDef_HEAD_INIT,
+    kModuleName,
+    "The native half of the package erlang.",
+    sizeof(ModuleState*),
+    module_functions,
+    slots,
+    nullptr,
+    nullptr,
+    nullptr,
+};
+
+ModuleState* import_embedded() {
+  const PyRef spec = new_spec();
+  if (!spec) return nullptr;
+  // Not PyImport_AppendInittab: before 3.12 the importer of built-in modules finds none in
+  // packages.
+  const PyRef module = PyRef::steal(PyModule_FromDefAndSpec(&native_module, spec.get()));
+  if (!module || PyObject_SetAttrString(module.get(), "__spec__", spec.get()) != 0 ||
+      PyDict_SetItemString(PyImport_GetModuleDict(), kModuleName, module.get()) != 0 ||
+      PyModule_ExecDef(module.get(), &native_module) != 0) {
+    return nullptr;
+  }
+  const PyRef package = PyRef::steal(PyImport_ImportModule("erlang"));
+  // As the import system does for a submodule that it loads itself.
+  if (!package || PyObject_SetAttrString(package.get(), "_native", module.get()) != 0) {
+    return nullptr;
+  }
+  return &state_of(module.get());
+}
+
+}  // namespace penstock::python
+
+PyMODINIT_FUNC PyInit__native() { return PyModuleDef_Init(&penstock::python::native_module); }

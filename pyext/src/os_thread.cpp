@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "os_thread.hpp"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <cstddef>
+
+namespace penstock::python {
+
+namespace {
+
+constexpr std::size_t kStackBytes = std::size_t{8} << 20;
+
+/// Blocks all signals of this thread for a scope. New threads inherit that, so that the VM's
+/// signals never run on a Python thread.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() noexcept {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
+class Attributes {
+ public:
+  Attributes() noexcept { pthread_attr_init(&value_); }
+  ~Attributes() { pthread_attr_destroy(&value_); }
+  Attributes(const Attributes&) = delete;
+  Attributes& operator=(const Attributes&) = delete;
+  [[nodiscard]] pthread_attr_t* get() noexcept { return &value_; }
+
+ private:
+  pthread_attr_t value_{};
+};
+
+}  // namespace
+
+bool start_thread(void* (*body)(void*), void* argument) noexcept {
+  const SignalsBlocked blocked;
+  Attributes attributes;
+  pthread_attr_setstacksize(attributes.get(), kStackBytes);
+  pthread_attr_setdetachstate(attributes.get(), PTHREAD_CREATE_DETACHED);
+  pthread_t thread{};
+  return pthread_create(&thread, attributes.get(), body, argument) == 0;
+}
+
+void name_this_thread(const char* name) noexcept { pthread_setname_np(pthread_self(), name); }
+
+}  // namespace penstock::python

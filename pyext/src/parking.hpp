@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "loop_mailbox.hpp"
+#include "penstock/call.hpp"
+#include "penstock/waiter.hpp"
+
+namespace penstock::python {
+
+/// What may stop the Python code of one context thread. Everything in it belongs to Parking's lock.
+struct Interruptible {
+  const Call* running = nullptr;  ///< The request that runs now, or nullptr.
+  bool is_requested = false;      ///< The running request is to be interrupted, and has not been.
+  bool is_stopping = false;       ///< The context ends.
+};
+
+/// Why a wait was ended from outside.
+enum class Reason : std::uint8_t { none, interrupted, stopped };
+
+/// A thread that blocks inside Penstock; lives on its stack.
+struct ParkedThread {
+  ThreadWaiter waiter;
+  Interruptible* owner = nullptr;  ///< Its context, if it is a context's thread.
+  Reason reason = Reason::none;
+  ParkedThread* next = nullptr;
+  ParkedThread* previous = nullptr;
+};
+
+/// Everybody who waits inside Penstock in this process, so that interrupts and the application's
+/// stop can reach them.
+///
+/// Threads: any, with or without the GIL. Cost: a spin lock held for a few instructions, and for
+/// one system call for each waiter that is interrupted; only those who are about to sleep come
+/// here.
+///
+/// Edges:
+///   K1  unlock -> lock of the spin lock: lists, reasons, and the fields of Interruptible.
+class Parking {
+ public:
+  /// Puts a thread that is about to sleep on the list. False: it must not sleep, see its reason.
+  [[nodiscard]] bool enter(ParkedThread& thread) noexcept;
+  void leave(ParkedThread& thread) noexcept;
+
+  void add(LoopMailbox& mailbox) noexcept;
+  void remove(LoopMailbox& mailbox) noexcept;
+
+  /// While stopped, nobody sleeps.
+  void set_stopped(bool stopped) noexcept;
+  /// Whether this thread's waits must end: the application, or its context, stops.
+  [[nodiscard]] bool must_stop(const Interruptible* owner) noexcept;
+
+  /// `call` runs now in `owner`; nullptr: nothing does, and no interrupt is wanted any more.
+  void set_running(Interruptible& owner, const Call* call) noexcept;
+  /// Asks for an interrupt of what runs (or of `only`, if that is what runs), and ends its waits.
+  /// False: nothing to interrupt.
+  bool interrupt(Interruptible& owner, const Call* only) noexcept;
+  void stop(Interruptible& owner) noexcept;
+  [[nodiscard]] bool is_stopping(const Interruptible& owner) noexcept;
+  /// Whoever gets true delivers the interrupt.
+  [[nodiscard]] bool take_request(Interruptible& owner) noexcept;
+  /// Ends the waits of `owner` once more: its interrupt has been delivered to the interpreter.
+  void wake(Interruptible& owner) noexcept;
+
+ private:
+  class Guard;
+  void wake_locked(const Interruptible* owner, Reason reason) noexcept;
+
+  Atomic<std::uint32_t> lock_{0};
+  bool is_stopped_ = false;
+  ParkedThread* threads_ = nullptr;
+  LoopMailbox* mailboxes_ = nullptr;
+};
+
+/// The process's one.
+[[nodiscard]] Parking& parking() noexcept;
+
+/// The context whose thread this is, or nullptr.
+[[nodiscard]] Interruptible* this_context() noexcept;
+void set_this_context(Interruptible* context) noexcept;
+
+}  // namespace penstock::python

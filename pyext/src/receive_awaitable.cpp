@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "receive_awaitable.hpp"
+
+#include "awaitable_line.hpp"
+#include "channel_object.hpp"
+#include "decode.hpp"
+#include "types.hpp"
+
+namespace penstock::python {
+
+namespace {
+
+AwaitableObject& as_awaitable(PyObject* object) noexcept {
+  return *reinterpret_cast<AwaitableObject*>(object);
+}
+
+// Running
+// ------------------------------------------------------------------------------------------
+
+PySendResult finish(AwaitableObject& self, Status status, const Message& message,
+                    PyObject** result) {
+  self.is_done = true;
+  forget_waiter(self);
+  if (status == Status::closed && self.at_end == AtEnd::stop_iteration) {
+    PyErr_SetNone(PyExc_StopAsyncIteration);
+    *result = nullptr;
+  } else {
+    *result = received(*self.state, status, message);
+  }
+  return *result == nullptr ? PYGEN_ERROR : PYGEN_RETURN;
+}
+
+/// False: an exception is set.
+bool may_run(const AwaitableObject& self) {
+  if (self.is_running) PyErr_SetString(PyExc_RuntimeError, "async_receive() is already executing");
+  return !self.is_running;
+}
+
+PySendResult resume(AwaitableObject& self, PyObject** result) {
+  (void)leave_line(self);  // We look at the condition now.
+  Message message;
+  Status status = channel_behind(self).try_receive(message);
+  if (status == Status::empty) {
+    if (!wait_or_receive(self, message, status)) {
+      cancel(self);
+      return PYGEN_ERROR;
+    }
+    if (status == Status::empty) {
+      *result = PyRef::borrow(self.future).take();
+      return PYGEN_NEXT;
+    }
+  }
+  return finish(self, status, message, result);
+}
+
+PySendResult awaitable_send(PyObject* object, PyObject*, PyObject** result) {
+  AwaitableObject& self = as_awaitable(object);
+  *result = nullptr;
+  if (!may_run(self)) return PYGEN_ERROR;
+  if (self.is_done) {
+    PyErr_SetString(PyExc_RuntimeError, "cannot reuse an awaited async_receive()");
+    return PYGEN_ERROR;
+  }
+  self.is_running = true;
+  const PySendResult outcome = resume(self, result);
+  self.is_running = false;
+  return outcome;
+}
+
+/// For callers of next() and send(): the value of a coroutine that returns is in StopIteration.
+PyObject* stop_with(PySendResult outcome, PyObject* result) {
+  if (outcome != PYGEN_RETURN) return result;
+  const PyRef value = PyRef::steal(result);
+  // Made by hand, because a tuple as exception value would become its arguments.
+  const PyRef stop = PyRef::steal(PyObject_CallOneArg(PyExc_StopIteration, value.get()));
+  if (stop) PyErr_SetObject(PyExc_StopIteration, stop.get());
+  return nullptr;
+}
+
+PyObject* awaitable_next(PyObject* object) {
+  PyObject* result = nullptr;
+  const PySendResult outcome = awaitable_send(object, Py_None, &result);
+  return stop_with(outcome, result);
+}
+
+PyObject* awaitable_send_method(PyObject* object, PyObject* value) {
+  PyObject* result = nullptr;
+  const PySendResult outcome = awaitable_send(object, value, &result);
+  return stop_with(outcome, result);
+}
+
+PyObject* awaitable_throw(PyObject* object, PyObject* args) {
+  PyObject* type = nullptr;
+  PyObject* value = nullptr;
+  PyObject* traceback = nullptr;
+  if (PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &traceback) == 0) return nullptr;
+  if (PyExceptionInstance_Check(type)) {
+    value = type;
+    type = reinterpret_cast<PyObject*>(Py_TYPE(value));
+  } else if (!PyExceptionClass_Check(type)) {
+    PyErr_SetString(PyExc_TypeError, "throw() takes an exception");
+    return nullptr;
+  }
+  AwaitableObject& self = as_awaitable(object);
+  if (!may_run(self)) return nullptr;
+  if (!self.is_done) cancel(self);
+  if (value != nullptr && traceback != nullptr && PyExceptionInstance_Check(value) &&
+      PyTraceBack_Check(traceback)) {
+    PyException_SetTraceback(value, traceback);
+  }
+  PyErr_SetObject(type, value);
+  return nullptr;
+}
+
+PyObject* awaitable_close(PyObject* object, PyObject*) {
+  AwaitableObject& self = as_awaitable(object);
+  if (!may_run(self)) return nullptr;
+  if (!self.is_done) cancel(self);
+  Py_RETURN_NONE;
+}
+
+PyObject* awaitable_self(PyObject* object) { return PyRef::borrow(object).take(); }
+
+PyObject* awaitable_name(PyObject* object, void*) {
+  const bool iterates = as_awaitable(object).at_end == AtEnd::stop_iteration;
+  return PyUnicode_FromString(iterates ? "Channel.__anext__" : "Channel.async_receive");
+}
+
+// Life
+// ---------------------------------------------------------------------------------------------
+
+int awaitable_traverse(PyObject* object, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(object));
+  Py_VISIT(as_awaitable(object).channel);
+  Py_VISIT(as_awaitable(object).future);
+  return 0;
+}
+
+int awaitable_clear(PyObject* object) {
+  AwaitableObject& self = as_awaitable(object);
+  if (self.channel == nullptr) return 0;
+  if (!self.is_done) cancel(self);
+  drop(std::exchange(self.channel, nullptr));
+  return 0;
+}
+
+void awaitable_dealloc(PyObject* object) {
+  PyObject_GC_UnTrack(object);
+  (void)awaitable_clear(object);
+  AwaitableObject& self = as_awaitable(object);
+  ModuleState& state = *self.state;
+  if (state.spare_awaitable_count < state.spare_awaitables.size()) {
+    state.spare_awaitables[state.spare_awaitable_count++] = &self;  // With its type's reference.
+    return;
+  }
+  free_instance(object);
+}
+
+/// One that was used before, or a new one; nullptr: MemoryError is set.
+AwaitableObject* allocate(ModuleState& state) {
+  if (state.spare_awaitable_count == 0) {
+    return PyObject_GC_New(AwaitableObject, state.awaitable_type);
+  }
+  AwaitableObject* const spare = state.spare_awaitables[--state.spare_awaitable_count];
+  _Py_NewReference(reinterpret_cast<PyObject*>(spare));
+  return spare;
+}
+
+PyMethodDef methods[] = {
+    {"send", awaitable_send_method, METH_O, nullptr},
+    {"throw", awaitable_throw, METH_VARARGS, nullptr},
+    {"close", awaitable_close, METH_NOARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyGetSetDef properties[] = {
+    {"__name__", awaitable_name, nullptr, nullptr, nullptr},
+    {"__qualname__", awaitable_name, nullptr, nullptr, nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+PyType_Slot slots[] = {
+    {Py_tp_dealloc, reinterpret_cast<void*>(awaitable_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(awaitable_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(awaitable_clear)},
+    {Py_tp_iter, reinterpret_cast<void*>(awaitable_self)},
+    {Py_tp_iternext, reinterpret_cast<void*>(awaitable_next)},
+    {Py_am_await, reinterpret_cast<void*>(awaitable_self)},
+    {Py_am_send, reinterpret_cast<void*>(awaitable_send)},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, properties},
+    {0, nullptr},
+};
+
+PyType_Spec spec = {"erlang.ReceiveAwaitable", sizeof(AwaitableObject), 0,
+                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+                        Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                    slots};
+
+}  // namespace
+
+PyObject* new_awaitable(ModuleState& state, PyObject* channel, AtEnd at_end) {
+  AwaitableObject* const self = allocate(state);
+  if (self == nullptr) return nullptr;
+  self->state = &state;
+  self->channel = PyRef::borrow(channel).take();
+  self->future = nullptr;
+  self->waiter = nullptr;
+  self->endpoint = nullptr;
+  self->next = nullptr;
+  self->previous = nullptr;
+  self->at_end = at_end;
+  self->is_done = false;
+  self->is_running = false;
+  auto* const object = reinterpret_cast<PyObject*>(self);
+  PyObject_GC_Track(object);
+  return object;
+}
+
+bool add_awaitable_type(PyObject* module, ModuleState& state) {
+  return add_type(module, spec, state.awaitable_type);
+}
+
+}  // namespace penstock::python

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "penstock/python/runtime.hpp"
+
+#include <mutex>
+#include <new>
+
+#include "runtime_thread.hpp"
+
+namespace penstock::python {
+
+namespace {
+
+// Written once, when Python has started, and never destroyed: neither is Python.
+constinit std::mutex start_mutex;
+constinit Atomic<RuntimeThread*> process_runtime{nullptr};
+constinit std::string* start_failure = nullptr;
+
+}  // namespace
+
+RuntimeThread* runtime_thread() noexcept { return process_runtime.load(order::acquire("K3")); }
+
+std::string start_runtime(const RuntimeConfig& config) {
+  const std::lock_guard lock(start_mutex);
+  if (runtime_thread() != nullptr) return {};
+  if (start_failure != nullptr) return *start_failure;
+  auto* const runtime = new RuntimeThread(config);
+  std::string failure = runtime->start();
+  if (failure.empty()) {
+    process_runtime.store(runtime, order::release("K3"));
+  } else {
+    // An interpreter that failed half-way cannot be started again.
+    start_failure = new std::string(failure);
+  }
+  return failure;
+}
+
+std::string runtime_version() { return runtime_thread() != nullptr ? Py_GetVersion() : ""; }
+
+void set_stopped(bool stopped) noexcept { parking().set_stopped(stopped); }
+
+}  // namespace penstock::python

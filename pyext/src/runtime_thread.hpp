@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <string>
+
+#include "module_state.hpp"
+#include "parking.hpp"
+#include "penstock/python/runtime.hpp"
+
+namespace penstock::python {
+
+/// A thread of Python code that interrupts can be delivered to.
+struct Target : public Object {
+  Interruptible interrupts;
+  unsigned long python_id = 0;  ///< Set before the first request runs.
+  Target* next = nullptr;       ///< RuntimeThread's.
+  Target* previous = nullptr;
+};
+
+/// The interpreter's main thread: starts it, and delivers interrupts, which need the GIL, for
+/// threads that must not take it. Sleeps otherwise.
+///
+/// Threads: start() on its own; everything else any.
+///
+/// Edges:
+///   K2  request() adds to requests_, release -> serve() loads it, acquire: what was asked for is
+///   seen.
+class RuntimeThread {
+ public:
+  explicit RuntimeThread(const RuntimeConfig& config) : config_(config) {}
+
+  /// What failed, or "".
+  [[nodiscard]] std::string start();
+  [[nodiscard]] ModuleState& state() const noexcept { return *state_; }
+
+  void add(Target& target);
+  void remove(Target& target);
+  /// Some target's interrupt is to be delivered.
+  void request() noexcept;
+
+ private:
+  void run();
+  [[noreturn]] void serve(PyThreadState* thread);
+  void deliver(PyThreadState* thread);
+
+  const RuntimeConfig config_;
+  ModuleState* state_ = nullptr;
+  Atomic<std::uint32_t> requests_{0};
+
+  std::mutex mutex_;  // Guards what follows; never taken with the GIL.
+  std::condition_variable changed_;
+  bool is_started_ = false;
+  std::string failure_;
+  Target* targets_ = nullptr;
+};
+
+/// The process's one, once it has started, or nullptr.
+[[nodiscard]] RuntimeThread* runtime_thread() noexcept;
+
+}  // namespace penstock::python

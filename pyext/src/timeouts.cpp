@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "timeouts.hpp"
+
+#include <cmath>
+#include <initializer_list>
+
+#include "penstock/shim.hpp"
+
+namespace penstock::python {
+
+namespace {
+
+/// Longer timeouts (and inf) are no timeouts: 2^62 ns are 146 years.
+constexpr double kLongest_ns = 4.6e18;
+
+bool deadline_after(double timeout_ns, std::int64_t& deadline_ns) {
+  deadline_ns = timeout_ns < kLongest_ns
+                    ? now_ns() + static_cast<std::int64_t>(std::ceil(timeout_ns))
+                    : kNoDeadline;
+  return true;
+}
+
+bool deadline_of_seconds(PyObject* timeout, std::int64_t& deadline_ns) {
+  if (timeout == nullptr || timeout == Py_None) return true;
+  const double seconds = PyFloat_AsDouble(timeout);
+  if (seconds == -1.0 && PyErr_Occurred() != nullptr) return false;
+  if (!(seconds >= 0)) {  // Also true of nan.
+    PyErr_SetString(PyExc_ValueError, "timeout must be a non-negative number");
+    return false;
+  }
+  return deadline_after(seconds * 1e9, deadline_ns);
+}
+
+bool deadline_of_milliseconds(PyObject* timeout_ms, std::int64_t& deadline_ns) {
+  if (timeout_ms == nullptr || timeout_ms == Py_None) return true;
+  const double milliseconds = PyFloat_AsDouble(timeout_ms);
+  if (milliseconds == -1.0 && PyErr_Occurred() != nullptr) return false;
+  if (std::isnan(milliseconds)) {
+    PyErr_SetString(PyExc_ValueError, "timeout_ms must be a number");
+    return false;
+  }
+  return milliseconds < 0 || deadline_after(milliseconds * 1e6, deadline_ns);
+}
+
+struct Parameter {
+  const char* name;
+  PyObject** value;
+};
+
+/// Positional arguments go to the first `positional` of `parameters`, keywords to any.
+bool assign(const char* function, PyObject* const* args, Py_ssize_t count, PyObject* keywords,
+            Py_ssize_t positional, std::initializer_list<Parameter> parameters) {
+  if (count > positional) {
+    PyErr_Format(PyExc_TypeError, "%s() takes at most %zd positional arguments (%zd given)",
+                 function, positional, count);
+    return false;
+  }
+  for (Py_ssize_t i = 0; i < count; ++i) *parameters.begin()[i].value = args[i];
+  const Py_ssize_t named = keywords == nullptr ? 0 : PyTuple_GET_SIZE(keywords);
+  for (Py_ssize_t i = 0; i < named; ++i) {
+    PyObject* const name = PyTuple_GET_ITEM(keywords, i);
+    const Parameter* found = nullptr;
+    for (const Parameter& parameter : parameters) {
+      if (PyUnicode_CompareWithASCIIString(name, parameter.name) == 0) found = &parameter;
+    }
+    if (found == nullptr || *found->value != nullptr) {
+      PyErr_Format(PyExc_TypeError, "%s() got %s argument '%U'", function,
+                   found == nullptr ? "an unexpected keyword" : "multiple values for", name);
+      return false;
+    }
+    *found->value = args[count + i];
+  }
+  return true;
+}
+
+}  // namespace
+
+bool parse_receive(PyObject* const* args, Py_ssize_t count, PyObject* keywords,
+                   std::int64_t& deadline_ns) {
+  if (count == 0 && keywords == nullptr) return true;
+  PyObject* timeout = nullptr;
+  PyObject* timeout_ms = nullptr;
+  if (!assign("receive", args, count, keywords, 1,
+              {{"timeout", &timeout}, {"timeout_ms", &timeout_ms}})) {
+    return false;
+  }
+  const auto is_given = [](PyObject* value) { return value != nullptr && value != Py_None; };
+  if (is_given(timeout) && is_given(timeout_ms)) {
+    PyErr_SetString(PyExc_TypeError, "receive() takes timeout or timeout_ms, not both");
+    return false;
+  }
+  return deadline_of_seconds(timeout, deadline_ns) &&
+         deadline_of_milliseconds(timeout_ms, deadline_ns);
+}
+
+bool parse_send(PyObject* const* args, Py_ssize_t count, PyObject* keywords, PyObject*& term,
+                std::int64_t& deadline_ns) {
+  PyObject* timeout = nullptr;
+  if (!assign("send", args, count, keywords, 2, {{"term", &term}, {"timeout", &timeout}})) {
+    return false;
+  }
+  if (term == nullptr) {
+    PyErr_SetString(PyExc_TypeError, "send() missing required argument: 'term'");
+    return false;
+  }
+  return deadline_of_seconds(timeout, deadline_ns);
+}
+
+}  // namespace penstock::python
