@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <erl_nif.h>
+
+#include "context_resource.hpp"
+#include "counters.hpp"
+#include "owned_env.hpp"
+#include "penstock/call.hpp"
+#include "resource.hpp"
+
+namespace penstock::nif {
+
+/// A call of an Erlang process. The answer is the message {Ref, {ok, Term} | {error, Term} | ok}.
+/// Dropped unanswered, because its context ended, it answers {error, {context_died, stopped}}.
+class NifCall final : public Call {
+ public:
+  /// `reference` is a term of `env`. nullptr when memory ran out.
+  [[nodiscard]] static Ref<NifCall> create(ErlNifEnv* env, ERL_NIF_TERM reference,
+                                           Resource<ContextResource> context) noexcept;
+
+  [[nodiscard]] bool watch_caller() noexcept override;
+
+ private:
+  NifCall(const ErlNifPid& caller, ERL_NIF_TERM reference,
+          Resource<ContextResource> context) noexcept;
+  ~NifCall() override;
+  void answer(Outcome outcome, const Message& term) noexcept override;
+  void send(ERL_NIF_TERM result) noexcept;
+
+  const ErlNifPid process_;
+  const OwnedEnv env_;
+  const ERL_NIF_TERM reference_;  // In env_.
+  const Resource<ContextResource> context_;
+  [[no_unique_address]] Counted<&Counters::calls> counted_;
+};
+
+}  // namespace penstock::nif

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdint>
+#include <new>
+
+#include "atoms.hpp"
+#include "channel_resource.hpp"
+#include "channel_waiter.hpp"
+#include "codec.hpp"
+#include "delivery.hpp"
+#include "guard.hpp"
+#include "nifs.hpp"
+#include "scratch.hpp"
+
+namespace penstock::nif {
+
+namespace {
+
+/// Waking so many processes takes well under a millisecond.
+constexpr std::uint32_t kMaxWakesAtOnce = 500;
+
+ERL_NIF_TERM invalid_channel(ErlNifEnv* env) noexcept {
+  return make_error(env, atoms().invalid_channel);
+}
+
+}  // namespace
+
+bool open_channel_types(ErlNifEnv* env) noexcept {
+  return Resource<ChannelResource>::open(env, "penstock_channel") &&
+         Resource<ChannelWaiter>::open(env, "penstock_waiter") && open_delivery_type(env);
+}
+
+ERL_NIF_TERM channel_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  ErlNifUInt64 max_size{};
+  if (enif_get_uint64(env, argv[0], &max_size) == 0) throw BadArg();
+  Ref<Channel> channel = Channel::create(max_size);
+  if (!channel) return make_error(env, atoms().enomem);
+  return make_ok(env, Resource<ChannelResource>::make(std::move(channel)).term(env));
+}
+
+ERL_NIF_TERM channel_send(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  const ChannelResource* const resource = Resource<ChannelResource>::get(env, argv[0]);
+  if (resource == nullptr) return invalid_channel(env);
+  Message message;
+  Encoder encoder(env, message);
+  const Encoder::Outcome outcome = encoder.term(argv[1]);
+  if (outcome == Encoder::Outcome::ok) [[likely]] {
+    return send_result(env, resource->channel().try_send(message));
+  }
+  if (outcome == Encoder::Outcome::too_much_work) {
+    return continue_dirty<channel_send, 2>(env, "channel_send", argv);
+  }
+  return encode_error(env, outcome, encoder);
+}
+
+ERL_NIF_TERM channel_try_receive(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  const ChannelResource* const resource = Resource<ChannelResource>::get(env, argv[0]);
+  if (resource == nullptr) return invalid_channel(env);
+  std::unique_ptr<Message>& message = per_thread<Scratch>().message;
+  switch (resource->channel().try_receive(*message)) {
+    case Status::ok:
+      return deliver(env, message);
+    case Status::empty:
+      return make_error(env, atoms().empty);
+    case Status::closed:
+      return make_error(env, atoms().closed);
+    default:
+      return make_error(env, atoms().enomem);
+  }
+}
+
+ERL_NIF_TERM channel_close(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  const ChannelResource* const resource = Resource<ChannelResource>::get(env, argv[0]);
+  if (resource == nullptr) return invalid_channel(env);
+  Channel& channel = resource->channel();
+  std::uint32_t const waiting =
+      channel.data_waiters().waiting() + channel.space_waiters().waiting();
+  if (waiting > kMaxWakesAtOnce && on_normal_scheduler()) {
+    return continue_dirty<channel_close, 1>(env, "channel_close", argv);
+  }
+  channel.close();
+  return atoms().ok;
+}
+
+ERL_NIF_TERM channel_info(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  const ChannelResource* const resource = Resource<ChannelResource>::get(env, argv[0]);
+  if (resource == nullptr) return invalid_channel(env);
+  const Channel& channel = resource->channel();
+  ERL_NIF_TERM keys[] = {atoms().size, atoms().max_size, atoms().closed};
+  ERL_NIF_TERM values[] = {enif_make_uint64(env, channel.size()),
+                           enif_make_uint64(env, channel.max_size()),
+                           channel.is_closed() ? atoms().true_ : atoms().false_};
+  ERL_NIF_TERM info{};
+  if (enif_make_map_from_arrays(env, keys, values, 3, &info) == 0) throw std::bad_alloc();
+  return info;
+}
+
+}  // namespace penstock::nif

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <new>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "atom_limit.hpp"
+#include "atoms.hpp"
+#include "call.hpp"
+#include "codec.hpp"
+#include "context_resource.hpp"
+#include "embed.hpp"
+#include "guard.hpp"
+#include "nifs.hpp"
+#include "penstock/python/runtime.hpp"
+
+namespace penstock::nif {
+
+void ContextResource::down(const ErlNifPid& process) noexcept {
+  if (process.pid == owner_.pid) return context_->stop();
+  Message forget;
+  wire::Writer writer(forget);
+  if (writer.tuple(2) && writer.integer(static_cast<std::int64_t>(Operation::forget)) &&
+      writer.pid_word(process.pid)) {
+    // Refused by a context that stops: all its namespaces go. Without memory one of them stays.
+    (void)context_->requests().try_send(forget);
+  }
+}
+
+namespace {
+
+/// What the VM holds of a call: for cancelling it.
+class CallResource {
+ public:
+  explicit CallResource(Ref<Call> call) noexcept : call_(std::move(call)) {}
+  [[nodiscard]] const Ref<Call>& call() const noexcept { return call_; }
+
+ private:
+  const Ref<Call> call_;
+};
+
+/// Tells the owner that a context's thread has ended.
+class ExitNotice : public Object {
+ public:
+  ExitNotice(const ErlNifPid& owner, ERL_NIF_TERM reference) noexcept
+      : owner_(owner), reference_(enif_make_copy(env_.get(), reference)) {}
+
+  void send() noexcept {
+    const ERL_NIF_TERM message = enif_make_tuple2(env_.get(), atoms().penstock_stopped, reference_);
+    (void)enif_send(nullptr, &owner_, env_.get(), message);  // An owner that died needs none.
+  }
+
+ private:
+  const ErlNifPid owner_;
+  const OwnedEnv env_;
+  const ERL_NIF_TERM reference_;
+};
+
+ContextResource& get_context(ErlNifEnv* env, ERL_NIF_TERM term) {
+  ContextResource* const context = Resource<ContextResource>::get(env, term);
+  if (context == nullptr) throw BadArg();
+  return *context;
+}
+
+const Ref<Call>& get_call(ErlNifEnv* env, ERL_NIF_TERM term) {
+  const CallResource* const resource = Resource<CallResource>::get(env, term);
+  if (resource == nullptr) throw BadArg();
+  return resource->call();
+}
+
+std::string get_text(ErlNifEnv* env, ERL_NIF_TERM term) {
+  ErlNifBinary binary{};
+  if (enif_inspect_binary(env, term, &binary) == 0) throw BadArg();
+  return {reinterpret_cast<const char*>(binary.data), binary.size};
+}
+
+ERL_NIF_TERM make_text(ErlNifEnv* env, const std::string& text) {
+  ERL_NIF_TERM term{};
+  unsigned char* const room = enif_make_new_binary(env, text.size(), &term);
+  text.copy(reinterpret_cast<char*>(room), text.size());
+  return term;
+}
+
+std::optional<Operation> operation(ERL_NIF_TERM term) noexcept {
+  if (term == atoms().call) return Operation::call;
+  if (term == atoms().eval) return Operation::eval;
+  if (term == atoms().exec) return Operation::exec;
+  return {};
+}
+
+}  // namespace
+
+bool open_context_types(ErlNifEnv* env) noexcept {
+  return Resource<ContextResource>::open(env, "penstock_context") &&
+         Resource<CallResource>::open(env, "penstock_call");
+}
+
+ERL_NIF_TERM runtime_start(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  python::RuntimeConfig config;
+  config.executable = get_text(env, argv[0]);
+  if (config.executable.empty()) config.executable = PENSTOCK_PYTHON;
+  config.package_path = get_text(env, argv[1]);
+  ErlNifSInt64 max_atoms{};
+  if (enif_get_int64(env, argv[2], &max_atoms) == 0 || max_atoms < 0) throw BadArg();
+  set_max_atoms(max_atoms);
+  const std::string failure = start_python(config);
+  return failure.empty() ? atoms().ok : make_error(env, make_text(env, failure));
+}
+
+ERL_NIF_TERM runtime_version(ErlNifEnv* env, const ERL_NIF_TERM* /*argv*/) {
+  return make_text(env, python::runtime_version());
+}
+
+ERL_NIF_TERM set_stopped(ErlNifEnv* /*env*/, const ERL_NIF_TERM* argv) {
+  if (argv[0] != atoms().true_ && argv[0] != atoms().false_) throw BadArg();
+  python::set_stopped(argv[0] == atoms().true_);
+  return atoms().ok;
+}
+
+ERL_NIF_TERM context_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  if (enif_is_ref(env, argv[0]) == 0) throw BadArg();
+  ErlNifPid owner{};
+  (void)enif_self(env, &owner);
+  const Ref<ExitNotice> notice = Ref<ExitNotice>::steal(new ExitNotice(owner, argv[0]));
+  Ref<python::Context> context = python::Context::start([notice] { notice->send(); });
+  if (!context) return make_error(env, atoms().enomem);
+  const auto resource = Resource<ContextResource>::make(std::move(context), owner);
+  if (!resource->watch(owner)) resource->context().stop();
+  return make_ok(env, resource.term(env));
+}
+
+ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  ContextResource& context = get_context(env, argv[0]);
+  const std::optional<Operation> what = operation(argv[1]);
+  int count{};
+  const ERL_NIF_TERM* arguments{};
+  if (!what || enif_get_tuple(env, argv[2], &count, &arguments) == 0 ||
+      enif_is_ref(env, argv[3]) == 0) {
+    throw BadArg();
+  }
+  const Ref<NifCall> call =
+      NifCall::create(env, argv[3], Resource<ContextResource>::borrow(&context));
+  if (!call) throw std::bad_alloc();
+  const auto resource = Resource<CallResource>::make(Ref<Call>(Ref<Call>::borrow(call.get())));
+
+  Message request;
+  wire::Writer writer(request);
+  Encoder encoder(env, request);
+  Encoder::Outcome outcome = Encoder::Outcome::out_of_memory;
+  if (writer.tuple(static_cast<std::uint32_t>(count) + 2) &&
+      writer.integer(static_cast<std::int64_t>(*what)) &&
+      writer.handle(wire::HandleKind::call, Ref<Object>::borrow(call.get()))) {
+    outcome = encoder.elements(arguments, static_cast<std::uint32_t>(count));
+  }
+  const Status status = outcome == Encoder::Outcome::ok
+                            ? context.context().requests().try_send(request)
+                            : Status::out_of_memory;
+  if (status == Status::ok) return make_ok(env, resource.term(env));
+
+  (void)call->cancel();  // The caller learns it from us, not by a message.
+  if (outcome == Encoder::Outcome::too_much_work) {
+    return continue_dirty<context_submit, 4>(env, "context_submit", argv);
+  }
+  if (outcome == Encoder::Outcome::unsupported) return make_error(env, encoder.reason());
+  if (status != Status::closed) return make_error(env, atoms().enomem);
+  return make_error(env, enif_make_tuple2(env, atoms().context_died, atoms().stopped));
+}
+
+ERL_NIF_TERM call_cancel(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  return get_call(env, argv[0])->cancel() ? atoms().cancelled : atoms().answered;
+}
+
+ERL_NIF_TERM context_interrupt(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  get_context(env, argv[0]).context().interrupt();
+  return atoms().ok;
+}
+
+ERL_NIF_TERM context_interrupt_call(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  get_context(env, argv[0]).context().interrupt(get_call(env, argv[1]));
+  return atoms().ok;
+}
+
+ERL_NIF_TERM context_stop(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  get_context(env, argv[0]).context().stop();
+  return atoms().ok;
+}
+
+}  // namespace penstock::nif

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <erl_nif.h>
+
+#include <memory>
+
+#include "channel_resource.hpp"
+#include "codec.hpp"
+#include "penstock/message.hpp"
+#include "penstock/status.hpp"
+
+/// What channel NIFs share: statuses and messages as Erlang terms.
+namespace penstock::nif {
+
+/// `ok`, `busy` or {error, Reason} of a send.
+[[nodiscard]] ERL_NIF_TERM send_result(ErlNifEnv* env, Status status) noexcept;
+
+/// {error, Reason} of an encoder that refused. Not for too_much_work.
+[[nodiscard]] ERL_NIF_TERM encode_error(ErlNifEnv* env, Encoder::Outcome outcome,
+                                        Encoder& encoder) noexcept;
+
+/// Whether a process that waited has a wake-up in its mailbox, or soon will, that it must take out.
+enum class Woken : bool { no, yes };
+
+/// `result`, or {fired, Result}.
+[[nodiscard]] ERL_NIF_TERM wrap(ErlNifEnv* env, Woken woken, ERL_NIF_TERM result) noexcept;
+
+/// {ok, Term}, wrapped, for a message that was received, which is empty afterwards; or {error,
+/// corrupt | atom_limit | enomem}: then it is gone, but not silently. A large one is decoded on a
+/// dirty scheduler, and travels there in a resource, so return what this returns.
+[[nodiscard]] ERL_NIF_TERM deliver(ErlNifEnv* env, std::unique_ptr<Message>& message,
+                                   Woken woken = Woken::no);
+
+[[nodiscard]] bool open_delivery_type(ErlNifEnv* env) noexcept;
+
+}  // namespace penstock::nif

@@ -1,0 +1,30 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% @private
+%% The root of the tree. It owns the tables, which therefore survive every process below it:
+%%
+%%   penstock_sup ─┬─ py_forwarder     sends to processes of other nodes for Python
+%%                 ├─ py_runtime       starts Python
+%%                 └─ py_context_sup ── py_context, one for each Python thread
+%%
+%% `rest_for_one': contexts need a runtime that has started.
+-module(penstock_sup).
+-behaviour(supervisor).
+
+-export([start_link/0, init/1]).
+
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    case supervisor:start_link({local, ?MODULE}, ?MODULE, []) of
+        {ok, Supervisor} -> {ok, Supervisor};
+        {error, Reason} -> {error, Reason}
+    end.
+
+-spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init([]) ->
+    ok = py_callback:create_table(),
+    ok = py_context:create_table(),
+    {ok, {#{strategy => rest_for_one, intensity => 10, period => 10},
+          [#{id => py_forwarder, start => {py_forwarder, start_link, []}},
+           #{id => py_runtime, start => {py_runtime, start_link, []}},
+           #{id => py_context_sup, start => {py_context_sup, start_link, []},
+             type => supervisor}]}}.

@@ -1,0 +1,188 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% @doc A Python context: a thread that runs requests one after the other, and the process that owns
+%% it.
+%%
+%% Callers put their requests into the thread's queue themselves; the process is not in between. It
+%% stands for the thread's life: who monitors it learns when the context is gone, and when it dies
+%% the thread is stopped. A supervisor starts it again, with a new thread and empty namespaces.
+-module(py_context).
+-behaviour(gen_server).
+
+-export([request/4, interrupt/1]).
+-export([start_link/1, create_table/0, lookup/1, at/1, stop_all/0]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export_type([result/0]).
+
+-type result() :: ok | {ok, term()} | {error, term()}.
+
+%% `ended': of the message that the thread's end brings; `already' when it came.
+-record(state, {index :: pos_integer(),
+                native :: py_nif:context(),
+                ended :: reference() | already}).
+
+%% {pid(), Native}, {{index, I}, pid()}, {stop_by, Milliseconds}
+-define(TABLE, py_contexts).
+%% How long a thread may take to end before it is left to itself.
+-define(PATIENCE_MS, 2000).
+
+%% @doc Runs a request and waits for its answer, in the queue or running, at most `Timeout' ms. What
+%% is still queued then is never run, what runs is interrupted, and no late answer comes.
+-spec request(pid(), call | eval | exec, tuple(), timeout()) -> result().
+request(Context, Operation, Arguments, Timeout) ->
+    case lookup(Context) of
+        {ok, Native} ->
+            Ref = erlang:monitor(process, Context),
+            case py_nif:context_submit(Native, Operation, Arguments, Ref) of
+                {ok, Call} ->
+                    await(Native, Call, Ref, Timeout);
+                {error, _} = Error ->
+                    erlang:demonitor(Ref, [flush]),
+                    Error
+            end;
+        error ->
+            {error, {context_died, noproc}}
+    end.
+
+%% @doc Raises `KeyboardInterrupt' in what the context runs now. Does not wait for it to end.
+-spec interrupt(pid()) -> ok | {error, {context_died, noproc}}.
+interrupt(Context) ->
+    case lookup(Context) of
+        {ok, Native} -> py_nif:context_interrupt(Native);
+        error -> {error, {context_died, noproc}}
+    end.
+
+await(Native, Call, Ref, Timeout) ->
+    receive
+        {Ref, Result} ->
+            erlang:demonitor(Ref, [flush]),
+            Result;
+        {'DOWN', Ref, process, _Context, Reason} ->
+            give_up(Call, Ref, {error, {context_died, Reason}})
+    after Timeout ->
+        Result = give_up(Call, Ref, {error, timeout}),
+        ok = py_nif:context_interrupt(Native, Call),
+        erlang:demonitor(Ref, [flush]),
+        Result
+    end.
+
+%% An answer that was on its way already counts; otherwise none will ever come.
+give_up(Call, Ref, Otherwise) ->
+    case py_nif:call_cancel(Call) of
+        cancelled -> Otherwise;
+        answered -> receive {Ref, Result} -> Result end
+    end.
+
+%% The table
+
+%% @private The calling process owns the table.
+-spec create_table() -> ok.
+create_table() ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
+    ok.
+
+%% @private
+-spec lookup(pid()) -> {ok, py_nif:context()} | error.
+lookup(Context) ->
+    case rows(Context) of
+        [{_, Native}] -> {ok, Native};
+        [] -> error
+    end.
+
+%% @private The context at a place of the pool.
+-spec at(pos_integer()) -> {ok, pid()} | error.
+at(Index) ->
+    case rows({index, Index}) of
+        [{_, Context}] -> {ok, Context};
+        [] -> error
+    end.
+
+%% @private Asks all threads to end, and gives them until a common moment.
+-spec stop_all() -> ok.
+stop_all() ->
+    true = ets:insert(?TABLE, {stop_by, now_ms() + ?PATIENCE_MS}),
+    lists:foreach(fun py_nif:context_stop/1,
+                  ets:select(?TABLE, [{{'$1', '$2'}, [{is_pid, '$1'}], ['$2']}])).
+
+%% None when the application does not run.
+rows(Key) ->
+    case ets:whereis(?TABLE) of
+        undefined -> [];
+        Table -> ets:lookup(Table, Key)
+    end.
+
+%% The process
+
+%% @private
+-spec start_link(pos_integer()) -> gen_server:start_ret().
+start_link(Index) ->
+    gen_server:start_link(?MODULE, Index, []).
+
+%% @private
+-spec init(pos_integer()) -> {ok, #state{}} | {stop, enomem}.
+init(Index) ->
+    process_flag(trap_exit, true),
+    Ended = make_ref(),
+    case py_nif:context_new(Ended) of
+        {ok, Native} ->
+            forget(Index),
+            true = ets:insert(?TABLE, [{self(), Native}, {{index, Index}, self()}]),
+            {ok, #state{index = Index, native = Native, ended = Ended}};
+        {error, enomem} ->
+            {stop, enomem}
+    end.
+
+%% @private
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, {error, unknown}, #state{}}.
+handle_call(_Request, _From, State) ->
+    {reply, {error, unknown}, State}.
+
+%% @private
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
+handle_cast(_Request, State) ->
+    {noreply, State}.
+
+%% @private
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, thread_ended, #state{}}.
+handle_info({penstock_stopped, Ended}, #state{ended = Ended} = State) ->
+    case rows(stop_by) of
+        [] -> {stop, thread_ended, State#state{ended = already}};
+        [_] -> {noreply, State#state{ended = already}}  % The supervisor is about to stop us.
+    end;
+handle_info(_Stray, State) ->
+    {noreply, State}.
+
+%% @private
+-spec terminate(term(), #state{}) -> ok.
+terminate(_Reason, #state{index = Index, native = Native, ended = Ended}) ->
+    forget(Index),
+    ok = py_nif:context_stop(Native),
+    Ended =:= already orelse wait_for_end(Index, Ended),
+    ok.
+
+wait_for_end(Index, Ended) ->
+    receive
+        {penstock_stopped, Ended} -> ok
+    after patience() ->
+        logger:warning("penstock: context ~p runs code that cannot be interrupted; "
+                       "its thread is left to itself", [Index])
+    end.
+
+%% Also the rows of a predecessor that was killed.
+forget(Index) ->
+    case at(Index) of
+        {ok, Context} ->
+            true = ets:delete(?TABLE, {index, Index}),
+            true = ets:delete(?TABLE, Context),
+            ok;
+        error ->
+            ok
+    end.
+
+patience() ->
+    case rows(stop_by) of
+        [{_, Moment}] -> max(0, Moment - now_ms());
+        [] -> ?PATIENCE_MS
+    end.
+
+now_ms() ->
+    erlang:monotonic_time(millisecond).

@@ -1,0 +1,180 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% @doc The native functions. Use {@link py_channel} and {@link py}, which are built on these.
+%%
+%% None of them blocks a scheduler. A term too large to be converted within a millisecond is
+%% converted on a dirty scheduler. Wrong types are `badarg'; a reference that is not a channel is
+%% `{error, invalid_channel}'; `{error, enomem}' means that nothing was changed.
+-module(py_nif).
+
+-export([channel_new/1, channel_send/2, channel_try_receive/1, channel_close/1, channel_info/1]).
+-export([channel_send_wait/3, channel_send_again/2, channel_receive_wait/2,
+         channel_receive_again/1, channel_cancel_wait/1]).
+-export([runtime_start/3, runtime_version/0, set_stopped/1]).
+-export([context_new/1, context_submit/4, context_interrupt/1, context_interrupt/2,
+         context_stop/1, call_cancel/1]).
+-export([debug_counters/0, debug_fail_allocations/1]).
+-export([priv_dir/0]).
+-export_type([channel/0, waiter/0, context/0, call/0, unsupported/0, send_error/0,
+              receive_error/0, counters/0]).
+
+-nifs([channel_new/1, channel_send/2, channel_try_receive/1, channel_close/1, channel_info/1]).
+-nifs([channel_send_wait/3, channel_send_again/2, channel_receive_wait/2,
+       channel_receive_again/1, channel_cancel_wait/1]).
+-nifs([runtime_start/3, runtime_version/0, set_stopped/1]).
+-nifs([context_new/1, context_submit/4, context_interrupt/1, context_interrupt/2,
+       context_stop/1, call_cancel/1]).
+-nifs([debug_counters/0, debug_fail_allocations/1]).
+-on_load(load/0).
+
+-type channel() :: reference().
+-type waiter() :: reference().
+-type context() :: reference().
+-type call() :: reference().
+
+%% What has no form in Python, and where: positions in lists and tuples, from 1 on, and map keys.
+-type unsupported() ::
+    {unsupported, bitstring | improper_list | too_deep | unhashable_key, Path :: [term()]}.
+-type send_error() :: closed | too_large | enomem | invalid_channel | unsupported().
+%% `corrupt' and `atom_limit': the message was taken out but cannot be an Erlang term.
+-type receive_error() :: closed | corrupt | atom_limit | enomem | invalid_channel.
+-type counters() :: #{atom() => integer()}.
+
+%% Channels
+
+%% @doc Makes a channel for at most `MaxSize' bytes, 0 for no limit.
+-spec channel_new(MaxSize :: non_neg_integer()) -> {ok, channel()} | {error, enomem}.
+channel_new(_MaxSize) -> erlang:nif_error(not_loaded).
+
+%% @doc See {@link py_channel:send/2}.
+-spec channel_send(channel(), term()) -> ok | busy | {error, send_error()}.
+channel_send(_Channel, _Term) -> erlang:nif_error(not_loaded).
+
+%% @doc Takes the oldest message out, without waiting.
+-spec channel_try_receive(channel()) -> {ok, term()} | {error, empty | receive_error()}.
+channel_try_receive(_Channel) -> erlang:nif_error(not_loaded).
+
+%% @doc See {@link py_channel:close/1}.
+-spec channel_close(channel()) -> ok | {error, invalid_channel}.
+channel_close(_Channel) -> erlang:nif_error(not_loaded).
+
+%% @doc See {@link py_channel:info/1}.
+-spec channel_info(channel()) ->
+    #{size := non_neg_integer(), max_size := non_neg_integer(), closed := boolean()} |
+    {error, invalid_channel}.
+channel_info(_Channel) -> erlang:nif_error(not_loaded).
+
+%% Waiting for a channel
+%%
+%% Each looks, and puts the calling process in line if it must wait:
+%%   {wait, Waiter}   wait for {penstock_ready, Ref}, then call the .._again function
+%%   {fired, Result}  the result, and {penstock_ready, Ref} is in the mailbox or on its way
+%%   Result           finished; no message will come
+%% A process that dies while it waits is taken out of line, and its wake-up is passed on.
+
+%% @doc Sends when there is room.
+-spec channel_send_wait(channel(), term(), reference()) ->
+    {wait, waiter()} | {fired, ok | {error, send_error()}} | ok | {error, send_error()}.
+channel_send_wait(_Channel, _Term, _Ref) -> erlang:nif_error(not_loaded).
+
+%% @doc After `{penstock_ready, Ref}': tries again, at the old place in line.
+-spec channel_send_again(waiter(), term()) ->
+    {wait, waiter()} | {fired, ok | {error, send_error()}} | ok | {error, send_error()}.
+channel_send_again(_Waiter, _Term) -> erlang:nif_error(not_loaded).
+
+%% @doc Takes a message when there is one.
+-spec channel_receive_wait(channel(), reference()) ->
+    {wait, waiter()} | {fired, {ok, term()} | {error, receive_error()}} |
+    {ok, term()} | {error, receive_error()}.
+channel_receive_wait(_Channel, _Ref) -> erlang:nif_error(not_loaded).
+
+%% @doc After `{penstock_ready, Ref}': tries again, at the old place in line.
+-spec channel_receive_again(waiter()) ->
+    {wait, waiter()} | {fired, {ok, term()} | {error, receive_error()}} |
+    {ok, term()} | {error, receive_error()}.
+channel_receive_again(_Waiter) -> erlang:nif_error(not_loaded).
+
+%% @doc Leaves the line. `fired': too late, `{penstock_ready, Ref}' is in the mailbox or on its way;
+%% take it out. The wake-up has been passed on.
+-spec channel_cancel_wait(waiter()) -> cancelled | fired.
+channel_cancel_wait(_Waiter) -> erlang:nif_error(not_loaded).
+
+%% Python
+
+%% @doc Starts Python, once for the life of the VM; later calls only set `MaxAtoms'. `Python' is the
+%% executable, `<<>>' for the one that the library was built with; `PackagePath' is the folder that
+%% holds the `erlang' package. Takes some 50 ms, on a dirty scheduler.
+-spec runtime_start(Python :: binary(), PackagePath :: binary(), MaxAtoms :: non_neg_integer()) ->
+    ok | {error, Message :: binary() | enomem}.
+runtime_start(_Python, _PackagePath, _MaxAtoms) -> erlang:nif_error(not_loaded).
+
+%% @doc What `sys.version' says; empty before the start.
+-spec runtime_version() -> binary().
+runtime_version() -> erlang:nif_error(not_loaded).
+
+%% @doc While true, every wait of Python inside Penstock ends with `erlang.ApplicationStopped'.
+-spec set_stopped(boolean()) -> ok.
+set_stopped(_Stopped) -> erlang:nif_error(not_loaded).
+
+%% @doc Starts a Python thread that belongs to the calling process: it is stopped when that dies.
+%% `{penstock_stopped, Ref}' comes when the thread has ended, for whatever reason.
+-spec context_new(Ref :: reference()) -> {ok, context()} | {error, enomem}.
+context_new(_Ref) -> erlang:nif_error(not_loaded).
+
+%% @doc Queues a request: `{Module, Function, Args, Kwargs}' to call, `{Code, Locals}' to eval,
+%% `{Code}' to exec. The answer is the message `{Ref, ok | {ok, Term} | {error, Reason}}'; exactly
+%% one comes, unless the call is cancelled.
+-spec context_submit(context(), call | eval | exec, tuple(), Ref :: reference()) ->
+    {ok, call()} | {error, {context_died, stopped} | enomem | unsupported()}.
+context_submit(_Context, _Operation, _Arguments, _Ref) -> erlang:nif_error(not_loaded).
+
+%% @doc Raises `KeyboardInterrupt' in whatever the context runs.
+-spec context_interrupt(context()) -> ok.
+context_interrupt(_Context) -> erlang:nif_error(not_loaded).
+
+%% @doc The same, only if the context still runs that call.
+-spec context_interrupt(context(), call()) -> ok.
+context_interrupt(_Context, _Call) -> erlang:nif_error(not_loaded).
+
+%% @doc Refuses further requests, interrupts the running one, answers the queued ones with
+%% `{error, {context_died, stopped}}', and lets the thread end.
+-spec context_stop(context()) -> ok.
+context_stop(_Context) -> erlang:nif_error(not_loaded).
+
+%% @doc `cancelled': no answer will come. `answered': it is in the mailbox or on its way.
+-spec call_cancel(call()) -> cancelled | answered.
+call_cancel(_Call) -> erlang:nif_error(not_loaded).
+
+%% Insight
+
+%% @doc What is alive in the library: `channels' that Erlang refers to, `waiters', `calls',
+%% `contexts', `pinned_bytes' of binaries that queues and Python refer to, `atoms_created' by
+%% Python, and `dropped_sends' to processes that were gone.
+-spec debug_counters() -> counters().
+debug_counters() -> erlang:nif_error(not_loaded).
+
+%% @doc Lets the `Countdown'-th allocation of message memory from now on, and all after it, fail; 0
+%% ends that. For tests: it is for the whole VM.
+-spec debug_fail_allocations(Countdown :: non_neg_integer()) -> ok.
+debug_fail_allocations(_Countdown) -> erlang:nif_error(not_loaded).
+
+-spec load() -> ok | {error, {atom(), string()}}.
+load() ->
+    erlang:load_nif(filename:join(priv_dir(), "penstock_nif"), 0).
+
+%% @private
+%% PENSTOCK_PRIV names the priv folder of another build, one with sanitizers for example.
+-spec priv_dir() -> file:filename().
+priv_dir() ->
+    case os:getenv("PENSTOCK_PRIV") of
+        false ->
+            case code:priv_dir(penstock) of
+                {error, bad_name} ->
+                    %% Not in a lib folder: ebin/../priv.
+                    Ebin = filename:dirname(code:which(?MODULE)),
+                    filename:join(filename:dirname(Ebin), "priv");
+                Dir ->
+                    Dir
+            end;
+        Dir ->
+            Dir
+    end.
