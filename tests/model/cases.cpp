@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cases.hpp"
+
+namespace penstock::model {
+
+std::vector<Case> all_cases() {
+  std::vector<Case> all;
+  for (const auto cases : {queue_cases(), waiter_cases(), channel_cases(), mailbox_cases(),
+                           ring_cases(), object_cases()}) {
+    all.insert(all.end(), cases.begin(), cases.end());
+  }
+  return all;
+}
+
+}  // namespace penstock::model
