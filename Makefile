@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+# Front door only: what happens is in scripts/ and in the CMake presets.
+
+DIR ?=
+STEP ?=
+PYTHON ?= /usr/bin/python3
+export PENSTOCK_PYTHON = $(PYTHON)
+run = scripts/deps && /usr/bin/python3 -B scripts/run.py
+
+.PHONY: help demo test bench docs-check deps build clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo [DIR=path]   build everything; hash the files of DIR through two Python workers"
+	@echo "make test [STEP=name]  build everything and run every test, or the steps named (STEP=list)"
+	@echo "make bench             measure, and record the results in perf/"
+	@echo "make docs-check        execute the snippets of README.md and docs/"
+	@echo "make build             the NIF, the Python package and the Erlang application"
+	@echo "make deps              install what is needed from Debian's packages"
+	@echo "make clean             remove everything that was built"
+	@echo "PYTHON=/path/to/python3 with any of them: another Python (3.11 or newer, shared libpython)"
+
+demo:
+	@$(run) demo "$(DIR)"
+
+test:
+	@$(run) test $(STEP)
+
+bench:
+	@$(run) bench
+
+docs-check:
+	@$(run) test docs
+
+build:
+	@$(run) build
+
+deps:
+	@scripts/deps
+
+clean:
+	rm -rf build _build priv log

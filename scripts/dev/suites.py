@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Steps that run tests: core, models, Common Test, pytest, install tests, docs, demo."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from . import build, counts, pythons
+from .counts import Counts
+from .steps import LOGS, ROOT, Job, Step
+
+ASAN = {"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:strict_string_checks=1",
+        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
+TSAN = {"TSAN_OPTIONS": f"exitcode=66:suppressions={ROOT}/tests/system/tsan.supp"}
+# The VM and libpython are not instrumented.
+TSAN_VM = {"TSAN_OPTIONS": "detect_deadlocks=0:ignore_noninstrumented_modules=1:exitcode=66:"
+                           f"suppressions={ROOT}/tests/system/tsan_vm.supp"}
+
+
+@cache
+def preload(library: str) -> str:
+    found = subprocess.run(["gcc", f"-print-file-name={library}"], capture_output=True, text=True)
+    return found.stdout.strip()
+
+
+def gtest(name: str, about: str, build_name: str, *programs: str,
+          env: Mapping[str, str] | None = None) -> Step:
+    """`programs` are paths inside the preset's build folder."""
+
+    def body(job: Job) -> Counts:
+        total = Counts()
+        for program in programs:
+            total += job.tests([*fixed_addresses(), build.BUILD / build_name / program,
+                                "--gtest_brief=1"], counts.gtest, env=env, timeout=420)
+        return total
+
+    return Step(name, about, body, (f"build-{build_name}",))
+
+
+def pytest(name: str, about: str, build_name: str, python: str | None,
+           env: Mapping[str, str] | None = None) -> Step:
+    def body(job: Job) -> Counts:
+        interpreter = python or pythons.chosen()
+        path = [str(build.BUILD / build_name / "python"), pythons.pytest_path(interpreter)]
+        settings = {"PYTHONPATH": ":".join(filter(None, path)), "PYTHONDONTWRITEBYTECODE": "1",
+                    **(env or {})}
+        job.note(f"Python {pythons.version_of(interpreter)}")
+        return job.tests([interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+                          "-rs", "tests/python"], counts.pytest, env=settings, timeout=420)
+
+    return Step(name, about, body, (f"build-{build_name}",))
+
+
+def _compile_suites(job: Job) -> Counts:
+    """rebar3 compiles them; the runs below use ct_run on the result."""
+    job.run(["rebar3", "as", "test", "ct", "--compile_only"], env=build.REBAR, timeout=900)
+    return Counts()
+
+
+def _suites() -> Path:
+    return ROOT / "_build/test/lib/penstock/tests/erlang"
+
+
+@cache
+def fixed_addresses() -> tuple[str, ...]:
+    """ThreadSanitizer's address map has no room for the largest random offsets."""
+    probe = subprocess.run(["setarch", "-R", "true"], capture_output=True)
+    return ("setarch", "-R") if probe.returncode == 0 else ()
+
+
+def _tsan_vm(job: Job) -> Counts:
+    """As common_test, but without erl and its shell, which cannot run under ThreadSanitizer."""
+    logs = LOGS / "ct-tsan"
+    logs.mkdir(parents=True, exist_ok=True)
+    _, root = job.run(["erl", "-noshell", "-eval",
+                       'io:format("~ts ~ts", [code:root_dir(), erlang:system_info(version)]), halt().'])
+    rootdir, version = root.split()
+    bindir = f"{rootdir}/erts-{version}/bin"
+    code = (f'R = ct:run_test([{{dir, "{_suites()}"}}, {{logdir, "{logs}"}}, '
+            '{auto_compile, false}]), io:format("~p~n", [R]), halt().')
+    settings = {**build.erl_libs(), **TSAN_VM, "ROOTDIR": rootdir, "BINDIR": bindir, "EMU": "beam",
+                "PROGNAME": "erl", "PENSTOCK_PRIV": str(build.BUILD / "tsan/priv"),
+                "LD_PRELOAD": preload("libtsan.so")}
+    return job.tests([*fixed_addresses(), f"{bindir}/beam.smp", "-S", "2:2", "--", "-root", rootdir,
+                      "-bindir", bindir, "-progname", "erl", "--", "-home", str(Path.home()), "--",
+                      "-noshell", "-pa", ROOT / "_build/test/lib/penstock/ebin", _suites(),
+                      "-eval", code], counts.common_test, env=settings, timeout=600)
+
+
+def common_test(name: str, about: str, needs: tuple[str, ...], priv: Path | None = None,
+                env: Mapping[str, str] | None = None) -> Step:
+    """All suites in a VM of their own. `priv` is another build's; its NIF is loaded instead."""
+
+    def body(job: Job) -> Counts:
+        logs = LOGS / name
+        logs.mkdir(parents=True, exist_ok=True)
+        settings = {**build.erl_libs(), **(env or {})}
+        if priv is not None:
+            settings["PENSTOCK_PRIV"] = str(priv)
+        return job.tests(["ct_run", "-noshell", "-no_auto_compile", "-dir", _suites(),
+                          "-logdir", logs, "-pa", ROOT / "_build/test/lib/penstock/ebin", _suites()],
+                         counts.common_test, env=settings, timeout=600)
+
+    return Step(name, about, body, ("build-suites", *needs))
+
+
+def _install(job: Job) -> Counts:
+    return job.tests(["/usr/bin/python3", "-B", "-m", "unittest", "discover", "-v",
+                      "-s", "tests/install", "-p", "test_*.py"], counts.unittest,
+                     env=build.REBAR, timeout=900)
+
+
+def _docs(job: Job) -> Counts:
+    runner = job.tests(["/usr/bin/python3", "-B", "-m", "unittest", "discover", "-s", "tests/docs",
+                        "-p", "test_*.py"], counts.unittest, env=build.erl_libs())
+    return runner + job.tests(["/usr/bin/python3", "-B", "tests/docs/run.py"], counts.plain,
+                     env={**build.erl_libs(), "PENSTOCK_NESTED": "1"}, timeout=600)
+
+
+def _demo(job: Job) -> Counts:
+    """A folder with what a walk meets: nested, empty, unreadable and oddly named files."""
+    with tempfile.TemporaryDirectory() as folder:
+        inside = Path(folder) / "deep" / "er"
+        inside.mkdir(parents=True)
+        for number in range(40):
+            (inside / f"file {number} ä").write_bytes(os.urandom(number * 997) + b"\n")
+        (Path(folder) / "empty").write_bytes(b"")
+        (Path(folder) / "dangling").symlink_to("nowhere")
+        status, output = job.run(["escript", "examples/pipeline/run.escript", folder],
+                                 env=build.erl_libs(), check=False, timeout=120)
+    passed = status == 0 and "41 of 41 digests verified" in output
+    return Counts(int(passed), int(not passed))
+
+
+def _skipped(name: str, about: str, reason: str) -> Step:
+    def body(job: Job) -> Counts:
+        job.note(f"skipped: {reason}")
+        return Counts(skipped=1)
+
+    return Step(name, f"{about}; {reason}", body)
+
+
+def _other_pythons() -> list[Step]:
+    steps = []
+    for version in pythons.OTHERS:
+        python = pythons.other(version)
+        about = f"with Python {version}"
+        if python is None:
+            reason = f"pyenv has no Python {version} with a shared libpython"
+            steps.append(_skipped(f"python-{version}", about, reason))
+            continue
+        folder = f"python-{version}"
+        steps.append(build.for_python(version))
+        run = pytest(f"pytest-{version}", f"Python API {about}", folder, python)
+        steps.append(Step(run.name, run.about, run.body, (f"build-{version}",)))
+        steps.append(common_test(f"ct-{version}", f"Common Test {about}", (f"build-{version}",),
+                                 build.BUILD / folder / "priv"))
+    return steps
+
+
+def steps() -> list[Step]:
+    asan_vm = ASAN | {"LD_PRELOAD": preload("libasan.so"), "PYTHONMALLOC": "malloc",
+                      "ERL_FLAGS": "+Mea min"}
+    return [
+        Step("build-suites", "the Common Test suites", _compile_suites,
+             ("build-erlang", "erlang-checks")),
+        gtest("core", "core tests, release", "release", "tests/core_tests"),
+        gtest("core-clang", "core tests, clang", "clang", "tests/core_tests"),
+        gtest("core-asan", "core tests, ASAN and UBSAN", "asan", "tests/core_tests", env=ASAN),
+        gtest("core-tsan", "core tests, TSAN", "tsan", "tests/core_tests", env=TSAN),
+        gtest("model", "interleavings under a weak memory model, and mutants", "release",
+              "tests/model/explorer_tests", "tests/model/model_tests"),
+        gtest("runtime", "Python contexts without a VM", "release",
+              "tests/python/python_runtime_tests"),
+        common_test("ct", "Common Test", ()),
+        pytest("pytest", "Python API", "release", None),
+        common_test("ct-asan", "Common Test, ASAN and UBSAN in the VM", ("build-asan",),
+                    build.BUILD / "asan/priv", asan_vm),
+        Step("ct-tsan", "Common Test, TSAN in the VM", _tsan_vm, ("build-suites", "build-tsan")),
+        pytest("pytest-asan", "Python API, ASAN and UBSAN", "asan", None,
+               ASAN | {"LD_PRELOAD": preload("libasan.so"), "PYTHONMALLOC": "malloc"}),
+        *_other_pythons(),
+        Step("install", "as a rebar3 and as a mix dependency", _install, ("build-erlang",)),
+        Step("docs", "every snippet of README.md and docs/", _docs, ("build-release", "build-suites")),
+        Step("demo", "the pipeline on a small folder", _demo, ("build-erlang",)),
+    ]

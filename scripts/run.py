@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""run.py test [STEP ...] | build | demo [DIR] | bench: what the Makefile calls.
+
+`test` takes every step, or those named and what they need, and ends with one line
+`N passed, N failed, N skipped`; its exit status is 1 if anything failed. The whole output of each
+step is in log/<step>.log.
+"""
+
+import os
+import sys
+import time
+
+from dev import bench, build, checks, suites
+from dev.steps import LOGS, ROOT, Run, Step, selected
+
+
+def all_steps() -> list[Step]:
+    """In the order they are tried: quick verdicts first, then builds as their users need them."""
+    return [
+        *checks.steps()[:2],
+        build.preset("release"),
+        build.application(),
+        build.preset("clang"),
+        build.preset("asan"),
+        build.preset("tsan"),
+        *checks.steps()[2:],
+        *suites.steps(),
+    ]
+
+
+def test(names: list[str]) -> int:
+    if os.environ.get("PENSTOCK_NESTED"):
+        # A snippet of the docs says `make test`, and is itself run by it.
+        print("make test runs already")
+        return 0
+    steps = all_steps()
+    if names == ["list"]:
+        for step in steps:
+            print(f"{step.name:16} {step.about}")
+        return 0
+    if names:
+        steps = selected(steps, names)
+    print(f"{len(steps)} steps; full logs in {LOGS.relative_to(ROOT)}/<step>.log", flush=True)
+    start = time.monotonic()
+    counts = Run(steps).all()
+    print(f"{(time.monotonic() - start) / 60:.1f} minutes")
+    print(counts, flush=True)
+    return 1 if counts.failed else 0
+
+
+def build_only() -> int:
+    return 1 if Run([build.application()]).all().failed else 0
+
+
+def demo(arguments: list[str]) -> int:
+    if build_only():
+        return 1
+    os.chdir(ROOT)
+    command = ["escript", "examples/pipeline/run.escript", *filter(None, arguments)]
+    os.execvpe(command[0], command, os.environ | build.erl_libs())
+
+
+def measure() -> int:
+    return 1 if Run(bench.steps()).all().failed else 0
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case ["test", *names]:
+            return test(names)
+        case ["build"]:
+            return build_only()
+        case ["demo", *rest]:
+            return demo(rest)
+        case ["bench"]:
+            return measure()
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
