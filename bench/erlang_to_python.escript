@@ -29,15 +29,18 @@ main(Arguments) ->
 
 rows() ->
     [{"send_64B_nobody_waiting", "ns/send", fun send_alone/1},
-     {"erlang_to_python_for_64B", "msg/s", fun(C) -> stream(C, "drain", small(64), 300000) end},
-     {"erlang_to_python_for_1KiB", "msg/s", fun(C) -> stream(C, "drain", small(1024), 200000) end},
-     {"erlang_to_python_for_16KiB_bytes", "msg/s", fun(C) -> stream(C, "drain", bytes(16384), 60000) end},
-     {"erlang_to_python_async_for_64B", "msg/s", fun(C) -> stream(C, "drain_async", small(64), 300000) end},
+     {"erlang_to_python_for_64B", "msg/s", stream_of(drain, small(64), 300000)},
+     {"erlang_to_python_for_1KiB", "msg/s", stream_of(drain, small(1024), 200000)},
+     {"erlang_to_python_for_16KiB_bytes", "msg/s", stream_of(drain, bytes(16384), 60000)},
+     {"erlang_to_python_async_for_64B", "msg/s", stream_of(drain_async, small(64), 300000)},
      {"port_packet4_64B_baseline", "msg/s", fun(_) -> port(small(64), 100000) end},
      {"port_packet4_16KiB_baseline", "msg/s", fun(_) -> port(bytes(16384), 30000) end},
      {"python_reply_to_erlang", "msg/s", fun(C) -> replies(C, 300000) end},
      {"py_call_math_pow_p50", "us", fun(C) -> call_latency(C, 5000) end},
      {"py_call_idle_caller_p50", "us", fun(C) -> idle_call_latency(C, 200) end}].
+
+stream_of(Function, Message, Count) ->
+    fun(Ctx) -> stream(Ctx, Function, Message, Count) end.
 
 small(Size) -> {request, self(), binary:copy(<<"x">>, Size)}.
 bytes(Size) -> {request, self(), {bytes, binary:copy(<<"x">>, Size)}}.
@@ -60,7 +63,7 @@ stream(Ctx, Function, Message, Count) ->
     Parent = self(),
     Receiver = spawn_link(fun() ->
         Parent ! started,
-        {ok, 0} = py:call(Ctx, stream_functions, list_to_atom(Function), [Channel, Count]),
+        {ok, 0} = py:call(Ctx, stream_functions, Function, [Channel, Count]),
         Parent ! {done, erlang:monotonic_time(microsecond)}
     end),
     receive started -> Receiver end,
@@ -86,8 +89,9 @@ port(Message, Count) ->
              "    read(size)\n"
              "sys.stdout.buffer.write(struct.pack('>I',2)+b'ok')\n"
              "sys.stdout.buffer.flush()\n",
+    Arguments = ["-c", Script, integer_to_list(Count)],
     Port = open_port({spawn_executable, os:find_executable("python3", "/usr/bin")},
-                     [{packet, 4}, binary, exit_status, {args, ["-c", Script, integer_to_list(Count)]}]),
+                     [{packet, 4}, binary, exit_status, {args, Arguments}]),
     From = erlang:monotonic_time(microsecond),
     _ = [port_command(Port, term_to_binary(Message)) || _ <- lists:seq(1, Count)],
     receive {Port, {data, <<"ok">>}} -> ok end,
@@ -97,7 +101,9 @@ port(Message, Count) ->
 
 replies(Ctx, Count) ->
     Parent = self(),
-    Caller = spawn_link(fun() -> {ok, none} = py:call(Ctx, stream_functions, replies, [Parent, Count]) end),
+    Caller = spawn_link(fun() ->
+        {ok, none} = py:call(Ctx, stream_functions, replies, [Parent, Count])
+    end),
     From = erlang:monotonic_time(microsecond),
     ok = collect(Count),
     To = erlang:monotonic_time(microsecond),

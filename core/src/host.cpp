@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "penstock/host.hpp"
 
-#include <atomic>
+#include "penstock/shim.hpp"
 
 namespace penstock {
 
 namespace {
 
-std::atomic<Host*> process_host{nullptr};
+Atomic<Host*>& process_host() noexcept {
+  static constinit Atomic<Host*> host{nullptr};
+  return host;
+}
 
 }  // namespace
 
-Host* host() noexcept { return process_host.load(std::memory_order_acquire); }
-void set_host(Host* host) noexcept { process_host.store(host, std::memory_order_release); }
+Host* host() noexcept { return process_host().load(order::acquire("H1")); }
+void set_host(Host* host) noexcept { process_host().store(host, order::release("H1")); }
 
 }  // namespace penstock

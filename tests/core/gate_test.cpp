@@ -14,14 +14,14 @@ TEST(Gate, DoesNotSleepOnceNotified) {
   Gate gate;
   std::uint32_t const armed = gate.arm();
   gate.notify();
-  gate.sleep(armed, kNoDeadline);  // Would hang.
+  gate.park(armed, kNoDeadline);  // Would hang.
 }
 
 TEST(Gate, SleepsUntilItsDeadline) {
   Gate gate;
   std::int64_t const until = now_ns() + 2'000'000;
-  while (now_ns() < until) gate.sleep(gate.arm(), until);
-  gate.sleep(gate.arm(), now_ns() - 1);
+  while (now_ns() < until) gate.park(gate.arm(), until);
+  gate.park(gate.arm(), now_ns() - 1);
 }
 
 TEST(Gate, ForgetsNoSleeperOfSeveral) {
@@ -38,7 +38,7 @@ TEST(Gate, ForgetsNoSleeperOfSeveral) {
           std::uint32_t const armed = gate.arm();
           if (condition.load(std::memory_order_relaxed) >= round) break;
           std::int64_t const until = test::deadline();
-          gate.sleep(armed, until);
+          gate.park(armed, until);
           ASSERT_LT(now_ns(), until);
         }
         awake.fetch_add(1);

@@ -136,7 +136,8 @@ TEST(Queue, PassesLongMessagesByPointer) {
     ASSERT_EQ(queue.push(message), Status::ok);
     Message received;
     ASSERT_EQ(queue.pop(received), Status::ok);
-    EXPECT_EQ(received.bytes().data() == block, bytes > kLongestInside);
+    // A shorter one is copied; its own block was freed, and may come back with the same address.
+    if (bytes > kLongestInside) { EXPECT_EQ(received.bytes().data(), block); }
     test::Stamp stamp{};
     ASSERT_EQ(received.size(), bytes);
     EXPECT_TRUE(test::read_record(received.bytes(), &stamp));

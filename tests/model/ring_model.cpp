@@ -65,7 +65,7 @@ void send_waiting(SpscProducer& producer, std::uint64_t number) {
     if (status == Status::full) {
       std::uint32_t const armed = producer.space().arm();
       status = producer.try_send(record.bytes);
-      if (status == Status::full) producer.space().sleep(armed, kNoDeadline);
+      if (status == Status::full) producer.space().park(armed, kNoDeadline);
     }
     if (status == Status::full) continue;
     require(status == Status::ok, "neither sent nor full");
@@ -83,7 +83,7 @@ std::uint64_t receive_waiting(SpscConsumer& consumer) {
     if (status == Status::empty) {
       std::uint32_t const armed = consumer.data().arm();
       status = consumer.try_receive(record.bytes, &bytes);
-      if (status == Status::empty) consumer.data().sleep(armed, kNoDeadline);
+      if (status == Status::empty) consumer.data().park(armed, kNoDeadline);
     }
     if (status == Status::empty) continue;
     if (status == Status::closed) return 0;
@@ -199,7 +199,7 @@ void send_waiting(MpscProducer& producer, const Sent& record) {
     if (status == Status::full) {
       std::uint32_t const armed = producer.space().arm();
       status = producer.try_send(record.bytes);
-      if (status == Status::full) producer.space().sleep(armed, kNoDeadline);
+      if (status == Status::full) producer.space().park(armed, kNoDeadline);
     }
     if (status == Status::full) continue;
     require(status == Status::ok, "neither sent nor full");
@@ -216,7 +216,7 @@ std::uint64_t receive_waiting(MpscConsumer& consumer) {
     if (status == Status::empty) {
       std::uint32_t const armed = consumer.data().arm();
       status = consumer.try_receive(room.bytes, &bytes);
-      if (status == Status::empty) consumer.data().sleep(armed, kNoDeadline);
+      if (status == Status::empty) consumer.data().park(armed, kNoDeadline);
     }
     if (status == Status::empty) continue;
     if (status == Status::closed) return 0;

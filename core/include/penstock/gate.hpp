@@ -11,7 +11,7 @@ namespace penstock {
 /// Where the users of a ring in shared memory sleep: one futex word, epoch << 1 | armed, that works
 /// between processes. A burst costs one wake-up: the notifier that clears the bit wakes.
 ///
-/// Protocol: a sleeper calls arm(), looks at the condition once more, then sleep() with what arm()
+/// Protocol: a sleeper calls arm(), looks at the condition once more, then park() with what arm()
 /// returned; a notifier makes the condition true, then calls notify(). The bit may stay set after a
 /// sleeper changed its mind: that costs one vain wake.
 ///
@@ -28,7 +28,7 @@ class Gate {
     return armed;
   }
   /// Until notified since `armed`, `deadline_ns` of CLOCK_MONOTONIC, or for no reason.
-  void sleep(std::uint32_t armed, std::int64_t deadline_ns) noexcept {
+  void park(std::uint32_t armed, std::int64_t deadline_ns) noexcept {
     futex_wait(word_, armed, deadline_ns, Reach::machine);
   }
   void notify() noexcept {

@@ -36,6 +36,7 @@ class Host {
 };
 
 /// The process's host, or nullptr. Set once, before Python starts.
+/// Edge H1: set_host, release -> host, acquire: the host is constructed.
 [[nodiscard]] Host* host() noexcept;
 void set_host(Host* host) noexcept;
 
