@@ -43,8 +43,8 @@ class MutexDeque {
 };
 
 void MutexDeque_Stream(benchmark::State& state) {
-  auto const producers = static_cast<unsigned>(state.range(0));
-  auto const bytes = static_cast<std::size_t>(state.range(1));
+  const auto producers = static_cast<unsigned>(state.range(0));
+  const auto bytes = static_cast<std::size_t>(state.range(1));
   std::uint64_t const messages = bench::messages_for(bytes) / 2;
   const std::string payload(bytes, 'x');
   for (auto _ : state) {
@@ -65,7 +65,7 @@ void MutexDeque_Stream(benchmark::State& state) {
 
 /// Each message is a length and its bytes, pushed and popped as two runs of characters.
 void BoostSpscQueue_Stream(benchmark::State& state) {
-  auto const bytes = static_cast<std::size_t>(state.range(0));
+  const auto bytes = static_cast<std::size_t>(state.range(0));
   std::uint64_t const messages = bench::messages_for(bytes);
   using Ring = boost::lockfree::spsc_queue<char>;
   for (auto _ : state) {
@@ -122,9 +122,46 @@ void MutexDeque_PingPong(benchmark::State& state) {
       benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
 }
 
+/// As Channel_WakeToRun.
+void MutexDeque_WakeToRun(benchmark::State& state) {
+  constexpr std::uint64_t kWakes = 2'000;
+  const double asleep_s = static_cast<double>(state.range(0)) * 1e-6;
+  std::vector<double> latencies;
+  std::vector<double> costs;
+  std::atomic<std::uint64_t> received{0};
+  for (auto _ : state) {
+    MutexDeque queue;
+    received = 0;
+    state.SetIterationTime(bench::stream(
+        1, kWakes,
+        [&](unsigned, std::uint64_t wakes) {
+          for (std::uint64_t i = 0; i < wakes; ++i) {
+            while (received.load() != i) std::this_thread::yield();
+            double const until = bench::now_s() + asleep_s;
+            while (bench::now_s() < until) {
+            }
+            double const sent = bench::now_s();
+            queue.send(std::string(reinterpret_cast<const char*>(&sent), sizeof sent));
+            costs.push_back((bench::now_s() - sent) * 1e6);
+          }
+        },
+        [&](std::uint64_t wakes) {
+          for (std::uint64_t i = 0; i < wakes; ++i) {
+            const std::string message = queue.receive();
+            double sent = 0;
+            std::memcpy(&sent, message.data(), sizeof sent);
+            latencies.push_back((bench::now_s() - sent) * 1e6);
+            received.fetch_add(1);
+          }
+        }));
+  }
+  bench::report_latency(state, "wake_to_run", latencies);
+  bench::report_latency(state, "waking_send", costs);
+}
+
 /// As Channel_SendAlone.
 void MutexDeque_SendAlone(benchmark::State& state) {
-  auto const bytes = static_cast<std::size_t>(state.range(0));
+  const auto bytes = static_cast<std::size_t>(state.range(0));
   constexpr std::uint64_t kBatch = 500;
   constexpr std::uint64_t kBatches = 1000;
   const std::string payload(bytes, 'x');
@@ -133,7 +170,7 @@ void MutexDeque_SendAlone(benchmark::State& state) {
     MutexDeque queue;
     double seconds = 0;
     for (std::uint64_t batch = 0; batch < kBatches; ++batch) {
-      double const start = bench::now_s();
+      const double start = bench::now_s();
       for (std::uint64_t i = 0; i < kBatch; ++i) queue.send(payload);
       seconds += bench::now_s() - start;
       for (std::uint64_t i = 0; i < kBatch; ++i) benchmark::DoNotOptimize(queue.receive());
@@ -149,11 +186,17 @@ void MutexDeque_SendAlone(benchmark::State& state) {
 
 #define STREAM ->UseManualTime()->Iterations(1)->Unit(benchmark::kMillisecond)
 
-BENCHMARK(MutexDeque_Stream) STREAM->ArgNames({"producers", "bytes"})
-    ->Args({1, 64})->Args({2, 64})->Args({4, 64})->Args({1, 1024})->Args({1, 16'384});
+BENCHMARK(MutexDeque_Stream)
+STREAM->ArgNames({"producers", "bytes"})
+    ->Args({1, 64})
+    ->Args({2, 64})
+    ->Args({4, 64})
+    ->Args({1, 1024})
+    ->Args({1, 16'384});
 BENCHMARK(BoostSpscQueue_Stream) STREAM->ArgName("bytes")->Arg(64)->Arg(1024)->Arg(16'384);
 BENCHMARK(MutexDeque_SendAlone) STREAM->ArgName("bytes")->Arg(64)->Arg(1024);
 BENCHMARK(MutexDeque_PingPong) STREAM;
+BENCHMARK(MutexDeque_WakeToRun) STREAM->ArgName("asleep_us")->Arg(50)->Arg(200);
 
 }  // namespace
 }  // namespace penstock

@@ -71,7 +71,7 @@ void consume(Consumer& consumer, std::uint64_t messages) {
 }
 
 void SpscRing_Stream(benchmark::State& state, Publish publish, std::uint64_t batch) {
-  auto const bytes = static_cast<std::size_t>(state.range(0));
+  const auto bytes = static_cast<std::size_t>(state.range(0));
   std::uint64_t const messages = bench::messages_for(bytes) * (bytes <= 64 ? 4 : 1);
   const Segment segment = Segment::create_shared(SpscRing::bytes_for(kRingBytes));
   for (auto _ : state) {
@@ -88,8 +88,8 @@ void SpscRing_Stream(benchmark::State& state, Publish publish, std::uint64_t bat
 }
 
 void MpscRing_Stream(benchmark::State& state) {
-  auto const producers = static_cast<unsigned>(state.range(0));
-  auto const bytes = static_cast<std::size_t>(state.range(1));
+  const auto producers = static_cast<unsigned>(state.range(0));
+  const auto bytes = static_cast<std::size_t>(state.range(1));
   const bool wake_check = state.range(2) != 0;
   std::uint64_t const messages = bench::messages_for(bytes) * (bytes <= 64 ? 4 : 1);
   const Segment segment = Segment::create_shared(MpscRing::bytes_for(kRingBytes));
@@ -123,8 +123,8 @@ void fill(Message& message, std::size_t bytes) {
 }
 
 void Queue_Stream(benchmark::State& state) {
-  auto const producers = static_cast<unsigned>(state.range(0));
-  auto const bytes = static_cast<std::size_t>(state.range(1));
+  const auto producers = static_cast<unsigned>(state.range(0));
+  const auto bytes = static_cast<std::size_t>(state.range(1));
   std::uint64_t const messages = bench::messages_for(bytes);
   for (auto _ : state) {
     Queue queue;
@@ -156,8 +156,8 @@ void Queue_Stream(benchmark::State& state) {
 
 /// The consumer blocks in receive(), as Python's does, spinning and sleeping as it sees fit.
 void Channel_Stream(benchmark::State& state, std::uint64_t max_size) {
-  auto const producers = static_cast<unsigned>(state.range(0));
-  auto const bytes = static_cast<std::size_t>(state.range(1));
+  const auto producers = static_cast<unsigned>(state.range(0));
+  const auto bytes = static_cast<std::size_t>(state.range(1));
   std::uint64_t const messages = bench::messages_for(bytes);
   for (auto _ : state) {
     const Ref<Channel> channel = Channel::create(max_size);
@@ -187,7 +187,7 @@ void Channel_Stream(benchmark::State& state, std::uint64_t max_size) {
 
 /// One thread sends, and later receives, with nobody else there: the time of the sends alone.
 void Channel_SendAlone(benchmark::State& state, std::uint64_t max_size) {
-  auto const bytes = static_cast<std::size_t>(state.range(0));
+  const auto bytes = static_cast<std::size_t>(state.range(0));
   constexpr std::uint64_t kBatch = 500;
   constexpr std::uint64_t kBatches = 1000;
   bench::pin(bench::kConsumerProcessor);
@@ -195,7 +195,7 @@ void Channel_SendAlone(benchmark::State& state, std::uint64_t max_size) {
     const Ref<Channel> channel = Channel::create(max_size);
     double seconds = 0;
     for (std::uint64_t batch = 0; batch < kBatches; ++batch) {
-      double const start = bench::now_s();
+      const double start = bench::now_s();
       for (std::uint64_t i = 0; i < kBatch; ++i) {
         Message message;
         fill(message, bytes);
@@ -222,7 +222,7 @@ void Channel_SendAlone(benchmark::State& state, std::uint64_t max_size) {
 /// There and back through two rings, both sides awake.
 void SpscRing_PingPong(benchmark::State& state) {
   constexpr std::uint64_t kTurns = 200'000;
-  auto const bytes = static_cast<std::size_t>(state.range(0));
+  const auto bytes = static_cast<std::size_t>(state.range(0));
   const Segment there = Segment::create_shared(SpscRing::bytes_for(kRingBytes));
   const Segment back = Segment::create_shared(SpscRing::bytes_for(kRingBytes));
   for (auto _ : state) {
@@ -336,24 +336,44 @@ void Channel_WakeToRun(benchmark::State& state) {
 
 #define STREAM ->UseManualTime()->Iterations(1)->Unit(benchmark::kMillisecond)
 
-BENCHMARK_CAPTURE(SpscRing_Stream, published_each, Publish::each, 1) STREAM->ArgName("bytes")
-    ->Arg(64)->Arg(1024)->Arg(16'384);
-BENCHMARK_CAPTURE(SpscRing_Stream, batch_of_8, Publish::batch, 8) STREAM->ArgName("bytes")
-    ->Arg(64);
-BENCHMARK_CAPTURE(SpscRing_Stream, batch_of_32, Publish::batch, 32) STREAM->ArgName("bytes")
-    ->Arg(64);
+BENCHMARK_CAPTURE(SpscRing_Stream, published_each, Publish::each, 1)
+STREAM->ArgName("bytes")->Arg(64)->Arg(1024)->Arg(16'384);
+BENCHMARK_CAPTURE(SpscRing_Stream, batch_of_8, Publish::batch, 8) STREAM->ArgName("bytes")->Arg(64);
+BENCHMARK_CAPTURE(SpscRing_Stream, batch_of_32, Publish::batch, 32)
+STREAM->ArgName("bytes")->Arg(64);
 BENCHMARK_CAPTURE(SpscRing_Stream, with_wake_check, Publish::wake_check, 1)
-    STREAM->ArgName("bytes")->Arg(64)->Arg(1024)->Arg(16'384);
-BENCHMARK(MpscRing_Stream) STREAM->ArgNames({"producers", "bytes", "wake_check"})
-    ->Args({1, 64, 0})->Args({2, 64, 0})->Args({4, 64, 0})->Args({1, 64, 1})->Args({4, 64, 1})
-    ->Args({1, 1024, 0})->Args({4, 1024, 0})->Args({1, 16'384, 0})->Args({4, 16'384, 0});
-BENCHMARK(Queue_Stream) STREAM->ArgNames({"producers", "bytes"})
-    ->Args({1, 64})->Args({4, 64})->Args({1, 1024})->Args({1, 16'384})->Args({4, 16'384});
-BENCHMARK_CAPTURE(Channel_Stream, unbounded, 0) STREAM->ArgNames({"producers", "bytes"})
-    ->Args({1, 64})->Args({4, 64})->Args({1, 1024})->Args({1, 16'384});
+STREAM->ArgName("bytes")->Arg(64)->Arg(1024)->Arg(16'384);
+BENCHMARK(MpscRing_Stream)
+STREAM->ArgNames({"producers", "bytes", "wake_check"})
+    ->Args({1, 64, 0})
+    ->Args({2, 64, 0})
+    ->Args({4, 64, 0})
+    ->Args({1, 64, 1})
+    ->Args({4, 64, 1})
+    ->Args({1, 1024, 0})
+    ->Args({4, 1024, 0})
+    ->Args({1, 16'384, 0})
+    ->Args({4, 16'384, 0});
+BENCHMARK(Queue_Stream)
+STREAM->ArgNames({"producers", "bytes"})
+    ->Args({1, 64})
+    ->Args({4, 64})
+    ->Args({1, 1024})
+    ->Args({1, 16'384})
+    ->Args({4, 16'384});
+BENCHMARK_CAPTURE(Channel_Stream, unbounded, 0)
+STREAM->ArgNames({"producers", "bytes"})
+    ->Args({1, 64})
+    ->Args({4, 64})
+    ->Args({1, 1024})
+    ->Args({1, 16'384});
 BENCHMARK_CAPTURE(Channel_Stream, bounded_at_4_MiB, 4 << 20)
-    STREAM->ArgNames({"producers", "bytes"})
-    ->Args({1, 64})->Args({4, 64})->Args({1, 1024})->Args({1, 16'384})->Args({4, 16'384});
+STREAM->ArgNames({"producers", "bytes"})
+    ->Args({1, 64})
+    ->Args({4, 64})
+    ->Args({1, 1024})
+    ->Args({1, 16'384})
+    ->Args({4, 16'384});
 BENCHMARK_CAPTURE(Channel_SendAlone, unbounded, 0) STREAM->ArgName("bytes")->Arg(64)->Arg(1024);
 BENCHMARK_CAPTURE(Channel_SendAlone, bounded, 4 << 20) STREAM->ArgName("bytes")->Arg(64);
 BENCHMARK(SpscRing_PingPong) STREAM->ArgName("bytes")->Arg(64);

@@ -155,6 +155,7 @@ Status Queue::pop(Message& message) noexcept {
   for (;;) {
     std::uint64_t const word = word_at(head_slab_, head_offset_).load(order::acquire("Q1"));
     if (word == 0) {
+      if (closing_.load(order::relaxed) == 0) return Status::empty;
       // The end only if nobody claimed beyond us: an open claim is still to be committed.
       std::uint64_t const claim = claim_.load(order::acquire("Q5"));
       std::uint64_t const here = address_of(head_slab_) + as_claim_offset(head_offset_);
@@ -206,6 +207,9 @@ void Queue::go_to_next_slab(std::uint64_t end_word) noexcept {
   slab::give(drained);
 }
 
-void Queue::close() noexcept { claim_.fetch_or(kClosed, order::release("Q5")); }
+void Queue::close() noexcept {
+  closing_.store(1, order::relaxed);  // Whoever knows of the bit knows of this.
+  claim_.fetch_or(kClosed, order::release("Q5"));
+}
 
 }  // namespace penstock

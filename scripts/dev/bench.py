@@ -66,7 +66,8 @@ def _core(job: Job) -> Counts:
 
 def _erlang(job: Job) -> Counts:
     PERF.mkdir(exist_ok=True)
-    _, output = job.run(["escript", "bench/erlang_to_python.escript", PERF / "erlang_to_python.json"],
+    program = "bench/erlang_to_python.escript"
+    _, output = job.run(["escript", program, PERF / "erlang_to_python.json"],
                         env=build.erl_libs(), timeout=1800)
     print(output, end="")
     return Counts()

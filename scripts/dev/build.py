@@ -21,7 +21,8 @@ def preset(name: str, *targets: str) -> Step:
     def body(job: Job) -> Counts:
         configure(job, name)
         wanted = ["--target", *targets] if targets else []
-        job.run(["cmake", "--build", "--preset", name, *wanted, "--", "-k", "0"], env=CCACHE, timeout=900)
+        job.run(["cmake", "--build", "--preset", name, *wanted, "--", "-k", "0"], env=CCACHE,
+                timeout=900)
         return Counts()
 
     return Step(f"build-{name}", f"CMake preset {name}, warnings are errors", body, slots=SLOTS)

@@ -22,7 +22,8 @@ def sources(*suffixes: str) -> list[str]:
 def _format(job: Job) -> Counts:
     files = sources(".cpp", ".hpp")
     _, output = job.run(["clang-format", "--dry-run", "-Werror", *files], check=False)
-    wrong = {line.split(":")[0] for line in output.splitlines() if "clang-format-violations" in line}
+    wrong = {line.split(":")[0] for line in output.splitlines()
+             if "clang-format-violations" in line}
     job.note("".join(f"clang-format -i {name}\n" for name in sorted(wrong)))
     return Counts(len(files) - len(wrong), len(wrong))
 

@@ -30,7 +30,7 @@ def gtest(text: str) -> Counts:
     if not re.search(r"^\[=+\] \d+ tests? from .* ran\.", text, re.MULTILINE):
         return Counts()
     return Counts(_number(r"^\[  PASSED  \] (\d+) test", text),
-                  _number(r"^\[  FAILED  \] (\d+) tests?, listed below", text),
+                  len(set(re.findall(r"^\[  FAILED  \] (.+) \(\d+ ms\)$", text, re.MULTILINE))),
                   _number(r"^\[  SKIPPED \] (\d+) test", text))
 
 
@@ -44,8 +44,9 @@ def pytest(text: str) -> Counts:
 
 
 def unittest(text: str) -> Counts:
+    """A test with several failed subtests is one."""
     ran = _number(r"^Ran (\d+) tests?", text)
-    failed = _number(r"failures=(\d+)", text) + _number(r"errors=(\d+)", text)
+    failed = len(set(re.findall(r"^(?:FAIL|ERROR): (\S+ \(\S+\))", text, re.MULTILINE)))
     skipped = _number(r"skipped=(\d+)", text)
     return Counts(max(ran - failed - skipped, 0), failed, skipped)
 

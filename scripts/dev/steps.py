@@ -107,7 +107,8 @@ class Run:
                     continue
                 self._waiting.remove(step)
                 if self._doomed(step):
-                    self._finish(step, Counts(skipped=1), False, 0, "not run: a step it needs failed")
+                    self._finish(step, Counts(skipped=1), False, 0,
+                                 "not run: a step it needs failed")
                     continue
                 self._free -= step.slots
                 # Daemons: an interrupt of the main thread ends them all.

@@ -12,7 +12,9 @@ from . import build, counts, pythons
 from .counts import Counts
 from .steps import LOGS, ROOT, Job, Step
 
-ASAN = {"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:strict_string_checks=1",
+ASAN = {"ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1:strict_string_checks=1:"
+                        # Small, because some tests look at how much memory the process has.
+                        "quarantine_size_mb=8:malloc_context_size=8",
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}
 TSAN = {"TSAN_OPTIONS": f"exitcode=66:suppressions={ROOT}/tests/system/tsan.supp"}
 # The VM and libpython are not instrumented.
@@ -75,9 +77,9 @@ def _tsan_vm(job: Job) -> Counts:
     """As common_test, but without erl and its shell, which cannot run under ThreadSanitizer."""
     logs = LOGS / "ct-tsan"
     logs.mkdir(parents=True, exist_ok=True)
-    _, root = job.run(["erl", "-noshell", "-eval",
-                       'io:format("~ts ~ts", [code:root_dir(), erlang:system_info(version)]), halt().'])
-    rootdir, version = root.split()
+    _, found = job.run(["erl", "-noshell", "-eval", 'io:format("~ts ~ts", [code:root_dir(), '
+                        'erlang:system_info(version)]), halt().'])
+    rootdir, version = found.split()
     bindir = f"{rootdir}/erts-{version}/bin"
     code = (f'R = ct:run_test([{{dir, "{_suites()}"}}, {{logdir, "{logs}"}}, '
             '{auto_compile, false}]), io:format("~p~n", [R]), halt().')
@@ -100,8 +102,9 @@ def common_test(name: str, about: str, needs: tuple[str, ...], priv: Path | None
         settings = {**build.erl_libs(), **(env or {})}
         if priv is not None:
             settings["PENSTOCK_PRIV"] = str(priv)
+        ebin = ROOT / "_build/test/lib/penstock/ebin"
         return job.tests(["ct_run", "-noshell", "-no_auto_compile", "-dir", _suites(),
-                          "-logdir", logs, "-pa", ROOT / "_build/test/lib/penstock/ebin", _suites()],
+                          "-logdir", logs, "-pa", ebin, _suites()],
                          counts.common_test, env=settings, timeout=600)
 
     return Step(name, about, body, ("build-suites", *needs))
@@ -184,6 +187,7 @@ def steps() -> list[Step]:
                ASAN | {"LD_PRELOAD": preload("libasan.so"), "PYTHONMALLOC": "malloc"}),
         *_other_pythons(),
         Step("install", "as a rebar3 and as a mix dependency", _install, ("build-erlang",)),
-        Step("docs", "every snippet of README.md and docs/", _docs, ("build-release", "build-suites")),
+        Step("docs", "every snippet of README.md and docs/", _docs,
+             ("build-release", "build-suites")),
         Step("demo", "the pipeline on a small folder", _demo, ("build-erlang",)),
     ]

@@ -29,9 +29,7 @@ class TestCall final : public Call {
   Answers& answers_;
 };
 
-Ref<Call> make_call(Answers& answers) {
-  return Ref<Call>::steal(new TestCall(answers, 17));
-}
+Ref<Call> make_call(Answers& answers) { return Ref<Call>::steal(new TestCall(answers, 17)); }
 
 TEST(Call, AnswersOnceWhenItRuns) {
   Answers answers;

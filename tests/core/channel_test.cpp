@@ -30,7 +30,7 @@ TEST(Channel, CountsEveryByteOfItsMessages) {
     const Ref<Channel> channel = Channel::create(max_size);
     ASSERT_TRUE(channel);
     EXPECT_EQ(channel->max_size(), max_size);
-    std::vector<std::size_t> const sizes{12, 13, 100, 1024, 1025, 8192, 8193, 70'000};
+    const std::vector<std::size_t> sizes{12, 13, 100, 1024, 1025, 8192, 8193, 70'000};
     std::uint64_t queued = 0;
     for (std::size_t const bytes : sizes) {
       ASSERT_EQ(send(*channel, bytes), Status::ok);
@@ -75,7 +75,7 @@ TEST(Channel, IsFullExactlyAtMaxSize) {
 
 TEST(Channel, CountsPinnedBytesToo) {
   std::atomic<int> live{0};
-  std::vector<std::uint8_t> const large(1000, 1);
+  const std::vector<std::uint8_t> large(1000, 1);
   {
     const Ref<Channel> channel = Channel::create(1500);
     for (const Status expected : {Status::ok, Status::full}) {
@@ -213,12 +213,10 @@ TEST(Channel, KeepsItsFirstPeer) {
 bool fill_with_object(Message& message, std::uint32_t bytes, std::uint64_t number,
                       std::atomic<int>& live) {
   wire::Writer writer(message);
-  std::uint8_t* const room =
-      writer.tuple(2) ? writer.bytes_room(wire::kBinary, bytes) : nullptr;
+  std::uint8_t* const room = writer.tuple(2) ? writer.bytes_room(wire::kBinary, bytes) : nullptr;
   if (room == nullptr) return false;
   test::write_record({room, bytes}, {0, number});
-  return writer.handle(wire::HandleKind::call,
-                       Ref<Object>::steal(new test::Counted(live, {})));
+  return writer.handle(wire::HandleKind::call, Ref<Object>::steal(new test::Counted(live, {})));
 }
 
 std::uint64_t number_of(const Message& message) {

@@ -41,10 +41,9 @@ struct Load {
 
 class ChannelUnderLoad : public testing::TestWithParam<Load> {};
 INSTANTIATE_TEST_SUITE_P(Loads, ChannelUnderLoad,
-                         testing::Values(Load{1, 1, 0}, Load{2, 1, 0}, Load{4, 1, 0},
-                                         Load{1, 2, 0}, Load{4, 2, 0}, Load{1, 1, 4096},
-                                         Load{2, 1, 4096}, Load{4, 1, 40'000}, Load{1, 2, 4096},
-                                         Load{4, 2, 40'000}));
+                         testing::Values(Load{1, 1, 0}, Load{2, 1, 0}, Load{4, 1, 0}, Load{1, 2, 0},
+                                         Load{4, 2, 0}, Load{1, 1, 4096}, Load{2, 1, 4096},
+                                         Load{4, 1, 40'000}, Load{1, 2, 4096}, Load{4, 2, 40'000}));
 
 /// Every producer's messages reach each consumer in order, and all of them reach one.
 TEST_P(ChannelUnderLoad, KeepsOrderAndNeverExceedsMaxSize) {

@@ -41,7 +41,9 @@ class MailboxTest : public testing::Test {
     mailbox = {};
     EXPECT_EQ(live.load(), 0) << "waiters or mailboxes leaked";
   }
-  Ref<TestWaiter> waiter(int id) { return Ref<TestWaiter>::steal(new TestWaiter(mailbox, live, id)); }
+  Ref<TestWaiter> waiter(int id) {
+    return Ref<TestWaiter>::steal(new TestWaiter(mailbox, live, id));
+  }
   /// As a loop does before it sleeps: the list holds a reference of its own.
   static void add(WaitList& list, TestWaiter& to_add) {
     to_add.retain();
@@ -140,7 +142,7 @@ TEST_F(MailboxTest, WakesTheLoopForEveryPost) {
   while (delivered[0].load() < rounds || delivered[1].load() < rounds) {
     while (mailbox->wakes() == woken) ASSERT_TRUE(patience.another_turn());
     woken = mailbox->wakes();
-    for (int const id : ids(mailbox->take())) delivered[id].fetch_add(1);
+    for (const int id : ids(mailbox->take())) delivered[id].fetch_add(1);
   }
 }
 
@@ -151,7 +153,7 @@ TEST_F(MailboxTest, LosesNoWaiterToACloseAtTheSameTime) {
     const Ref<TestWaiter> only = waiter(1);
     add(list, *only);
     std::jthread notifier([&] { list.wake_one(); });
-    std::vector<int> const left = ids(mailbox->close());
+    const std::vector<int> left = ids(mailbox->close());
     notifier.join();
     EXPECT_LE(left.size(), 1U);
     EXPECT_EQ(mailbox->take(), nullptr);

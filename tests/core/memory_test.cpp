@@ -30,7 +30,7 @@ TEST(Memory, FailsFromTheNamedAllocationOn) {
 }
 
 TEST(Memory, MapsAlignedZeroedBlocksThatAreFreedOneByOne) {
-  for (std::size_t const count : {1, 2, 7}) {
+  for (std::size_t const count : {1U, 2U, 7U}) {
     auto* const first = static_cast<std::uint8_t*>(memory::map_blocks(count, 65536));
     ASSERT_NE(first, nullptr);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(first) % 65536, 0U);

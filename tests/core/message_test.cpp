@@ -29,7 +29,7 @@ TEST(Message, AllocatesNothingUpToItsInsideSize) {
 }
 
 TEST(Message, KeepsItsContentsWhenItGrows) {
-  for (std::size_t const step : {1, 7, 64, 1000, 5000}) {
+  for (std::size_t const step : {1U, 7U, 64U, 1000U, 5000U}) {
     Message message;
     std::size_t size = 0;
     while (size < 100'000) {
@@ -71,15 +71,15 @@ TEST(Message, RefusesToBecomeLongerThanItsLimit) {
 
 TEST(Message, CountsWhatItPinsAndReleasesItOnce) {
   std::atomic<int> live{0};
-  std::vector<std::uint8_t> const large(5000, 1);
+  const std::vector<std::uint8_t> large(5000, 1);
   {
     Message message;
     wire::Writer writer(message);
     ASSERT_TRUE(writer.tuple(2));
     ASSERT_TRUE(writer.pinned(wire::PinnedAs::binary,
                               Ref<wire::PinnedBytes>::steal(new test::Counted(live, large))));
-    ASSERT_TRUE(writer.handle(wire::HandleKind::channel,
-                              Ref<Object>::steal(new test::Counted(live, {}))));
+    ASSERT_TRUE(
+        writer.handle(wire::HandleKind::channel, Ref<Object>::steal(new test::Counted(live, {}))));
     EXPECT_EQ(live.load(), 2);
     EXPECT_TRUE(message.owns_objects());
     EXPECT_EQ(message.cost(), message.size() + 5000);
@@ -87,8 +87,8 @@ TEST(Message, CountsWhatItPinsAndReleasesItOnce) {
     EXPECT_EQ(live.load(), 0);
     EXPECT_EQ(message.cost(), 0U);
     message.clear();
-    ASSERT_TRUE(writer.handle(wire::HandleKind::call,
-                              Ref<Object>::steal(new test::Counted(live, {}))));
+    ASSERT_TRUE(
+        writer.handle(wire::HandleKind::call, Ref<Object>::steal(new test::Counted(live, {}))));
     EXPECT_EQ(live.load(), 1);
   }
   EXPECT_EQ(live.load(), 0);

@@ -6,7 +6,6 @@
 #include <array>
 #include <deque>
 #include <optional>
-#include <thread>
 
 #include "support.hpp"
 
@@ -40,8 +39,8 @@ struct Ring {
   void expect_oldest() {
     std::span<const std::uint8_t> record;
     ASSERT_EQ(consumer->peek(&record), Status::ok);
-    ASSERT_TRUE(std::equal(record.begin(), record.end(), queued.front().begin(),
-                           queued.front().end()));
+    ASSERT_TRUE(
+        std::equal(record.begin(), record.end(), queued.front().begin(), queued.front().end()));
     queued.pop_front();
     consumer->consume();
   }
@@ -65,7 +64,7 @@ struct Ring {
 std::vector<std::uint64_t> start_granules(std::uint64_t capacity) {
   std::uint64_t const granules = capacity / kGranule;
   std::vector<std::uint64_t> starts;
-  for (unsigned const power : {0, 32, 62}) {
+  for (const unsigned power : {0U, 32U, 62U}) {
     std::uint64_t const from = power == 0 ? 0 : (std::uint64_t{1} << power) - granules;
     for (std::uint64_t offset = 0; offset < 2 * granules; ++offset) starts.push_back(from + offset);
   }
@@ -75,7 +74,7 @@ std::vector<std::uint64_t> start_granules(std::uint64_t capacity) {
 /// Next to 2^62 granules a lap's stamp used to be 0, and a ring that nobody had written to
 /// delivered an empty record.
 TEST(MpscRing, IsEmptyWhenFormattedWhereverPositionsStart) {
-  for (std::uint64_t const capacity : {256, 512, 4096}) {
+  for (std::uint64_t const capacity : {256U, 512U, 4096U}) {
     for (std::uint64_t const start : start_granules(capacity)) {
       Ring ring(capacity, start);
       ring.expect_empty();
@@ -91,7 +90,7 @@ TEST(MpscRing, DeliversAnEmptyRecord) {
 }
 
 TEST(MpscRing, TakesARecordOfMaxSizeAtEveryOffsetAndRefusesOneByteMore) {
-  for (std::uint64_t const capacity : {256, 512, 1024, 4096}) {
+  for (std::uint64_t const capacity : {256U, 512U, 1024U, 4096U}) {
     for (std::uint64_t const start : start_granules(capacity)) {
       Ring ring(capacity, start);
       std::size_t const most = MpscRing::max_record(capacity);
@@ -135,7 +134,7 @@ TEST(MpscRing, CarriesEveryPairOfSizesFromEveryOffset) {
 }
 
 TEST(MpscRing, IsFullExactlyWhenNoRoomIsLeft) {
-  for (std::uint64_t const capacity : {256, 512, 1024}) {
+  for (std::uint64_t const capacity : {256U, 512U, 1024U}) {
     std::uint64_t const granules = capacity / kGranule;
     for (std::size_t bytes = 0; bytes <= MpscRing::max_record(capacity); bytes += 16) {
       Ring ring(capacity, (std::uint64_t{1} << 32) - 8 * granules);
@@ -160,7 +159,7 @@ TEST(MpscRing, IsFullExactlyWhenNoRoomIsLeft) {
 }
 
 TEST(MpscRing, MixesRandomSizesForManyLaps) {
-  for (std::uint64_t const capacity : {256, 512, 2048}) {
+  for (std::uint64_t const capacity : {256U, 512U, 2048U}) {
     Ring ring(capacity, (std::uint64_t{1} << 62) - 1000);
     test::Random random(capacity);
     for (std::uint64_t step = 0; step < scaled(100'000); ++step) {
@@ -202,7 +201,7 @@ TEST(MpscRing, NeverTakesStalePayloadForARecord) {
   std::array<std::uint64_t, 16> forged{};
   for (std::uint64_t lap = 0; lap < 50; ++lap) {
     forged.fill(((lap + 1) << 1 | 1) << 20 | 8);
-    std::span<const std::uint8_t> const bytes(reinterpret_cast<std::uint8_t*>(forged.data()), 128);
+    const std::span<const std::uint8_t> bytes(reinterpret_cast<std::uint8_t*>(forged.data()), 128);
     ASSERT_EQ(ring.producer->try_send(bytes), Status::ok);
     std::span<const std::uint8_t> record;
     ASSERT_EQ(ring.consumer->peek(&record), Status::ok);
@@ -251,7 +250,7 @@ TEST(MpscRing, AttachRefusesWhatIsNotSuchARing) {
   EXPECT_FALSE(MpscRing::attach(memory.span().first(MpscRing::bytes_for(4096) - 1), 4096));
   ring::format(memory.span(), RingKind::spsc, 4096, 0, 0);
   EXPECT_FALSE(MpscRing::attach(memory.span(), 4096));
-  for (std::uint64_t const capacity : {0, 1, 32, 64, 128, 384}) {
+  for (std::uint64_t const capacity : {0U, 1U, 32U, 64U, 128U, 384U}) {
     ring::format(memory.span(), RingKind::mpsc, capacity, 0, 0);
     EXPECT_FALSE(MpscRing::attach(memory.span(), capacity)) << capacity;
   }
@@ -284,8 +283,12 @@ TEST(MpscRing, SurvivesScribbledHeadersAndEntries) {
     for (int i = 0; i < 4; ++i) (void)ring.send(random.below(200));
     for (int i = 0; i < 5; ++i) {
       std::uint64_t const stamp = ((lap + random.below(2)) << 1 | 1) << 20;
-      std::uint64_t const values[] = {0, ~std::uint64_t{0}, random.next(), stamp | MpscRing::kPadding,
-                                      stamp | random.below(MpscRing::kPadding), stamp};
+      std::uint64_t const values[] = {0,
+                                      ~std::uint64_t{0},
+                                      random.next(),
+                                      stamp | MpscRing::kPadding,
+                                      stamp | random.below(MpscRing::kPadding),
+                                      stamp};
       std::uint64_t const value = values[random.below(std::size(values))];
       // The eight entries, tail, head_seen, head.
       std::size_t const places[] = {512 + 8 * random.below(8), 512 + 8 * random.below(8), 128, 136,
@@ -309,133 +312,6 @@ TEST(MpscRing, SurvivesScribbledHeadersAndEntries) {
     }
     for (int i = 0; i < 16; ++i) (void)ring.producer->try_send(std::array<std::uint8_t, 200>{});
     EXPECT_NE(sum, ~0U);
-  }
-}
-
-class MpscRingWithProducers : public testing::TestWithParam<unsigned> {};
-INSTANTIATE_TEST_SUITE_P(Producers, MpscRingWithProducers, testing::Values(1U, 2U, 4U));
-
-TEST_P(MpscRingWithProducers, KeepsTheOrderOfEach) {
-  constexpr std::uint64_t kCapacity = 1 << 13;
-  unsigned const producers = GetParam();
-  std::uint64_t const messages = scaled(1'200'000) / producers;
-  RingMemory memory(MpscRing::bytes_for(kCapacity));
-  MpscRing::format(memory.span(), kCapacity, (std::uint64_t{1} << 32) - 5000);
-  std::atomic<unsigned> left{producers};
-  std::vector<std::jthread> threads;
-  for (unsigned id = 0; id < producers; ++id) {
-    threads.emplace_back([&, id] {
-      MpscProducer producer(memory.span(), kCapacity);
-      test::Random random(id + 1);
-      test::Patience patience;
-      for (std::uint64_t number = 0; number < messages; ++number) {
-        std::size_t const bytes = test::kStampBytes + random.below(120);
-        MpscProducer::Claim claim;
-        while (producer.try_claim(bytes, &claim) == Status::full) {
-          ASSERT_TRUE(patience.another_turn());
-        }
-        test::write_record({claim.room, bytes}, {id, number});
-        producer.commit(claim);
-      }
-      if (left.fetch_sub(1) == 1) producer.close();
-    });
-  }
-  MpscConsumer consumer(memory.span(), kCapacity);
-  test::OrderCheck order(producers);
-  test::Patience patience;
-  for (;;) {
-    std::span<const std::uint8_t> record;
-    const Status status = consumer.peek(&record);
-    if (status == Status::closed) break;
-    if (status == Status::empty) {
-      ASSERT_TRUE(patience.another_turn());
-      continue;
-    }
-    ASSERT_EQ(status, Status::ok);
-    ASSERT_TRUE(order.accept(record));
-    consumer.consume();
-  }
-  for (unsigned id = 0; id < producers; ++id) EXPECT_EQ(order.seen(id), messages);
-}
-
-/// Tail and head are two words. A producer that was overtaken between reading them computed
-/// nonsense and was refused, although the ring was nearly empty.
-TEST(MpscRing, IsNeverFullToAProducerThatWasOvertaken) {
-  constexpr std::uint64_t kCapacity = 512;
-  constexpr unsigned kProducers = 3;  // One granule each at a time, of eight.
-  RingMemory memory(MpscRing::bytes_for(kCapacity));
-  MpscRing::format(memory.span(), kCapacity);
-  std::array<std::atomic<std::uint64_t>, kProducers> received{};
-  std::atomic<std::uint64_t> refused{0};
-  std::atomic<unsigned> left{kProducers};
-  std::vector<std::jthread> threads;
-  for (unsigned id = 0; id < kProducers; ++id) {
-    threads.emplace_back([&, id] {
-      MpscProducer producer(memory.span(), kCapacity);
-      test::Patience patience;
-      std::uint64_t const messages = scaled(120'000);
-      for (std::uint64_t sent = 1; sent <= messages; ++sent) {
-        std::uint8_t const record = static_cast<std::uint8_t>(id);
-        while (producer.try_send({&record, 1}) != Status::ok) refused.fetch_add(1);
-        while (received[id].load(std::memory_order_acquire) != sent) {
-          ASSERT_TRUE(patience.another_turn());
-        }
-      }
-      if (left.fetch_sub(1) == 1) producer.close();
-    });
-  }
-  MpscConsumer consumer(memory.span(), kCapacity);
-  test::Patience patience;
-  for (;;) {
-    std::uint8_t id = 0;
-    std::size_t bytes = 0;
-    const Status status = consumer.try_receive({&id, 1}, &bytes);
-    if (status == Status::closed) break;
-    if (status == Status::empty) {
-      ASSERT_TRUE(patience.another_turn());
-      continue;
-    }
-    ASSERT_LT(id, kProducers);
-    consumer.release();
-    received[id].fetch_add(1, std::memory_order_release);
-  }
-  EXPECT_EQ(refused.load(), 0U);
-}
-
-TEST(MpscRing, DeliversAllThatWasAcceptedBeforeAConcurrentClose) {
-  constexpr std::uint64_t kCapacity = 4096;
-  for (std::uint64_t round = 0; round < scaled(2'000); ++round) {
-    RingMemory memory(MpscRing::bytes_for(kCapacity));
-    MpscRing::format(memory.span(), kCapacity);
-    std::atomic<std::uint64_t> accepted{0};
-    std::uint64_t received = 0;
-    {
-      std::vector<std::jthread> threads;
-      for (int id = 0; id < 2; ++id) {
-        threads.emplace_back([&] {
-          MpscProducer producer(memory.span(), kCapacity);
-          for (;;) {
-            const Status status = producer.try_send(std::array<std::uint8_t, 8>{});
-            if (status == Status::closed) return;
-            if (status == Status::ok) accepted.fetch_add(1);
-            if (status == Status::full) sched_yield();
-          }
-        });
-      }
-      MpscConsumer consumer(memory.span(), kCapacity);
-      MpscProducer closer(memory.span(), kCapacity);
-      std::array<std::uint8_t, 8> room{};
-      std::size_t bytes = 0;
-      test::Patience patience;
-      for (;;) {
-        const Status status = consumer.try_receive(room, &bytes);
-        if (status == Status::closed) break;
-        ASSERT_TRUE(status == Status::ok || status == Status::empty);
-        if (status == Status::ok && ++received == 40 + round % 64) closer.close();
-        ASSERT_TRUE(status == Status::ok || patience.another_turn());
-      }
-    }
-    ASSERT_EQ(received, accepted.load());
   }
 }
 

@@ -137,7 +137,9 @@ TEST(Queue, PassesLongMessagesByPointer) {
     Message received;
     ASSERT_EQ(queue.pop(received), Status::ok);
     // A shorter one is copied; its own block was freed, and may come back with the same address.
-    if (bytes > kLongestInside) { EXPECT_EQ(received.bytes().data(), block); }
+    if (bytes > kLongestInside) {
+      EXPECT_EQ(received.bytes().data(), block);
+    }
     test::Stamp stamp{};
     ASSERT_EQ(received.size(), bytes);
     EXPECT_TRUE(test::read_record(received.bytes(), &stamp));
@@ -151,8 +153,8 @@ void fill_with_objects(Message& message, std::size_t bytes, std::atomic<int>& li
                        std::span<const std::uint8_t> pinned) {
   wire::Writer writer(message);
   ASSERT_TRUE(writer.tuple(3));
-  ASSERT_TRUE(writer.handle(wire::HandleKind::channel,
-                            Ref<Object>::steal(new test::Counted(live, {}))));
+  ASSERT_TRUE(
+      writer.handle(wire::HandleKind::channel, Ref<Object>::steal(new test::Counted(live, {}))));
   ASSERT_TRUE(writer.bytes(wire::kBinary, std::vector<std::uint8_t>(bytes, 5)));
   ASSERT_TRUE(writer.pinned(wire::PinnedAs::bytes,
                             Ref<wire::PinnedBytes>::steal(new test::Counted(live, pinned))));
@@ -160,8 +162,8 @@ void fill_with_objects(Message& message, std::size_t bytes, std::atomic<int>& li
 
 TEST(Queue, ReleasesTheObjectsOfMessagesExactlyOnce) {
   std::atomic<int> live{0};
-  std::vector<std::uint8_t> const pinned(70'000, 9);
-  for (std::size_t const bytes : {10, 2000, 20'000}) {
+  const std::vector<std::uint8_t> pinned(70'000, 9);
+  for (std::size_t const bytes : {10U, 2000U, 20'000U}) {
     Queue queue;
     ASSERT_EQ(queue.init(), Status::ok);
     for (int i = 0; i < 200; ++i) {
@@ -185,7 +187,7 @@ TEST(Queue, ReleasesTheObjectsOfMessagesExactlyOnce) {
 
 TEST(Queue, ReleasesTheObjectsOfABacklogItIsDroppedWith) {
   std::atomic<int> live{0};
-  std::vector<std::uint8_t> const pinned(100, 9);
+  const std::vector<std::uint8_t> pinned(100, 9);
   for (int received = 0; received < 400; received += 57) {
     Queue queue;
     ASSERT_EQ(queue.init(), Status::ok);
@@ -216,7 +218,8 @@ TEST(Queue, GivesSlabsBackZeroed) {
   while (std::uint8_t* const slab = slab::take()) slabs.push_back(slab);
   EXPECT_GE(slabs.size(), 3U);
   for (std::uint8_t* const slab : slabs) {
-    EXPECT_TRUE(std::all_of(slab, slab + slab::kBytes, [](std::uint8_t byte) { return byte == 0; }));
+    EXPECT_TRUE(
+        std::all_of(slab, slab + slab::kBytes, [](std::uint8_t byte) { return byte == 0; }));
     slab::give(slab);
   }
 }
@@ -240,7 +243,7 @@ TEST(Queue, IsClosedOnlyWhenDrained) {
 }
 
 TEST(Queue, IsUnchangedWhenThereIsNoMemoryForASlab) {
-  NoFreeSlabs const no_slabs;
+  const NoFreeSlabs no_slabs;
   test::FailingMemory const none(1);
   Queue queue;
   EXPECT_EQ(queue.init(), Status::out_of_memory);
@@ -249,7 +252,7 @@ TEST(Queue, IsUnchangedWhenThereIsNoMemoryForASlab) {
 TEST(Queue, RefusesAMessageWithoutMemoryForASlabAndGoesOnLater) {
   Queue queue;
   ASSERT_EQ(queue.init(), Status::ok);
-  NoFreeSlabs const no_slabs;
+  const NoFreeSlabs no_slabs;
   std::uint64_t accepted = 0;
   {
     test::FailingMemory const none(1);
@@ -301,7 +304,7 @@ class QueueWithProducers : public testing::TestWithParam<unsigned> {};
 INSTANTIATE_TEST_SUITE_P(Producers, QueueWithProducers, testing::Values(1U, 2U, 4U));
 
 TEST_P(QueueWithProducers, KeepsTheOrderOfEach) {
-  unsigned const producers = GetParam();
+  const unsigned producers = GetParam();
   std::uint64_t const messages = scaled(1'200'000) / producers;
   Queue queue;
   ASSERT_EQ(queue.init(), Status::ok);

@@ -40,7 +40,8 @@ class Role {
     std::vector<char*> pointers;
     for (std::string& entry : environment) pointers.push_back(entry.data());
     pointers.push_back(nullptr);
-    if (posix_spawn(&child_, "/proc/self/exe", &actions, nullptr, arguments, pointers.data()) != 0) {
+    if (posix_spawn(&child_, "/proc/self/exe", &actions, nullptr, arguments, pointers.data()) !=
+        0) {
       child_ = -1;
     }
     posix_spawn_file_actions_destroy(&actions);

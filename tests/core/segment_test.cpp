@@ -80,8 +80,8 @@ TEST(Segment, AttachRefusesWhatCouldShrinkUnderIt) {
   expect_refused(foreign_memfd(kBytes, 0), kBytes, EPERM);
   expect_refused(foreign_memfd(kBytes, F_SEAL_SHRINK), kBytes, EPERM);
   expect_refused(foreign_memfd(kBytes, F_SEAL_GROW | F_SEAL_SEAL), kBytes, EPERM);
-  const Segment attached = Segment::attach(
-      foreign_memfd(kBytes, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), kBytes);
+  const Segment attached =
+      Segment::attach(foreign_memfd(kBytes, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), kBytes);
   EXPECT_EQ(attached.memory().size(), kBytes);
 }
 

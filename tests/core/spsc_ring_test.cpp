@@ -41,8 +41,8 @@ struct Ring {
   void expect_oldest() {
     std::span<const std::uint8_t> record;
     ASSERT_EQ(consumer->peek(&record), Status::ok);
-    ASSERT_TRUE(std::equal(record.begin(), record.end(), queued.front().begin(),
-                           queued.front().end()));
+    ASSERT_TRUE(
+        std::equal(record.begin(), record.end(), queued.front().begin(), queued.front().end()));
     queued.pop_front();
     consumer->consume();
   }
@@ -84,7 +84,7 @@ TEST(SpscRing, DeliversAnEmptyRecord) {
 }
 
 TEST(SpscRing, TakesARecordOfMaxSizeAtEveryOffsetAndRefusesOneByteMore) {
-  for (std::uint64_t const capacity : {16, 32, 64, 128, 1024}) {
+  for (std::uint64_t const capacity : {16U, 32U, 64U, 128U, 1024U}) {
     for (std::uint64_t const start : start_positions(capacity)) {
       Ring ring(capacity, start);
       std::size_t const most = SpscRing::max_record(capacity);
@@ -97,7 +97,7 @@ TEST(SpscRing, TakesARecordOfMaxSizeAtEveryOffsetAndRefusesOneByteMore) {
 }
 
 TEST(SpscRing, CarriesEveryPairOfSizesFromEveryOffset) {
-  for (std::uint64_t const capacity : {16, 32, 64, 128}) {
+  for (std::uint64_t const capacity : {16U, 32U, 64U, 128U}) {
     std::size_t const most = SpscRing::max_record(capacity);
     for (std::uint64_t const start : start_positions(capacity)) {
       for (std::size_t first = 0; first <= most; ++first) {
@@ -121,7 +121,7 @@ TEST(SpscRing, CarriesEveryPairOfSizesFromEveryOffset) {
 /// Fills to the brim and drains again and again with one size: refused exactly when the record,
 /// and the padding it needs, is more than the room that was given back.
 TEST(SpscRing, IsFullExactlyWhenNoRoomIsLeft) {
-  for (std::uint64_t const capacity : {16, 32, 64, 128}) {
+  for (std::uint64_t const capacity : {16U, 32U, 64U, 128U}) {
     for (std::size_t bytes = 0; bytes <= SpscRing::max_record(capacity); ++bytes) {
       Ring ring(capacity, std::uint64_t{0} - 8 * capacity);
       std::uint64_t const need = SpscRing::kHeaderBytes + (bytes + 7) / 8 * 8;
@@ -145,7 +145,7 @@ TEST(SpscRing, IsFullExactlyWhenNoRoomIsLeft) {
 }
 
 TEST(SpscRing, MixesRandomSizesForManyLaps) {
-  for (std::uint64_t const capacity : {16, 32, 64, 256, 1024}) {
+  for (std::uint64_t const capacity : {16U, 32U, 64U, 256U, 1024U}) {
     Ring ring(capacity, (std::uint64_t{1} << 32) - 4 * capacity);
     test::Random random(capacity);
     for (std::uint64_t step = 0; step < scaled(100'000); ++step) {
@@ -251,7 +251,7 @@ TEST(SpscRing, AttachRefusesWhatIsNotSuchARing) {
 /// A capacity named by a peer that is too small for one header made lengths wrap around.
 TEST(SpscRing, AttachRefusesACapacityWithoutRoomForARecord) {
   RingMemory memory(SpscRing::bytes_for(64));
-  for (std::uint64_t const capacity : {0, 1, 2, 4, 8, 24}) {
+  for (std::uint64_t const capacity : {0U, 1U, 2U, 4U, 8U, 24U}) {
     ring::format(memory.span(), RingKind::spsc, capacity, 0, 0);
     EXPECT_FALSE(SpscRing::attach(memory.span(), capacity)) << capacity;
   }
@@ -286,8 +286,9 @@ TEST(SpscRing, SurvivesScribbledHeadersAndRecords) {
     for (int i = 0; i < 4; ++i) (void)ring.send(random.below(24));
     auto words = ring.memory.span().size() / 4;
     for (int i = 0; i < 6; ++i) {
-      std::uint32_t const values[] = {0, 1, 2, 8, 127, 128, 0x7FFFFFFF, 0xFFFFFFFF, 0xFFFFFFF8,
-                                      static_cast<std::uint32_t>(random.next())};
+      std::uint32_t const values[] = {
+          0,   1,          2,          8,          127,
+          128, 0x7FFFFFFF, 0xFFFFFFFF, 0xFFFFFFF8, static_cast<std::uint32_t>(random.next())};
       std::uint32_t const value = values[random.below(std::size(values))];
       std::size_t const at = random.below(3) == 0 ? 128 / 4 + random.below(2) : random.below(words);
       std::memcpy(ring.memory.span().data() + 4 * at, &value, 4);

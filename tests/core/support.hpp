@@ -23,9 +23,9 @@
 namespace penstock::test {
 
 #if defined(__SANITIZE_THREAD__)
-inline constexpr std::uint64_t kShare = 25;
+inline constexpr std::uint64_t kShare = 12;
 #elif defined(__SANITIZE_ADDRESS__)
-inline constexpr std::uint64_t kShare = 8;
+inline constexpr std::uint64_t kShare = 4;
 #else
 inline constexpr std::uint64_t kShare = 1;
 #endif

@@ -40,11 +40,16 @@ TEST(Wire, WritesIntegersInTheirShortestForm) {
     std::int64_t value;
     Tag tag;
     std::size_t bytes;
-  } const cases[] = {{0, kSmallInteger, 2},         {255, kSmallInteger, 2},
-                     {256, kInteger, 5},            {-1, kInteger, 5},
-                     {INT32_MAX, kInteger, 5},      {INT32_MIN, kInteger, 5},
-                     {INT32_MAX + 1LL, kSmallBig, 7}, {INT32_MIN - 1LL, kSmallBig, 7},
-                     {INT64_MAX, kSmallBig, 11},    {INT64_MIN, kSmallBig, 11}};
+  } const cases[] = {{0, kSmallInteger, 2},
+                     {255, kSmallInteger, 2},
+                     {256, kInteger, 5},
+                     {-1, kInteger, 5},
+                     {INT32_MAX, kInteger, 5},
+                     {INT32_MIN, kInteger, 5},
+                     {INT32_MAX + 1LL, kSmallBig, 7},
+                     {INT32_MIN - 1LL, kSmallBig, 7},
+                     {INT64_MAX, kSmallBig, 11},
+                     {INT64_MIN, kSmallBig, 11}};
   for (const auto& [value, tag, bytes] : cases) {
     Message message;
     ASSERT_TRUE(Writer(message).integer(value));
@@ -75,7 +80,7 @@ TEST(Wire, WritesUnsignedIntegersBeyondTheSignedOnes) {
 }
 
 TEST(Wire, WritesBigIntegersWithoutLeadingZeros) {
-  for (std::size_t const size : {0, 1, 255, 256, 70'000}) {
+  for (std::size_t const size : {0U, 1U, 255U, 256U, 70'000U}) {
     std::vector<std::uint8_t> magnitude(size, 0xAB);
     magnitude.insert(magnitude.end(), 5, 0);
     Message message;
@@ -91,7 +96,7 @@ TEST(Wire, WritesBigIntegersWithoutLeadingZeros) {
 }
 
 TEST(Wire, KeepsFloatsExactly) {
-  for (double const value : {0.0, -0.0, 1.5, -1e308, std::numeric_limits<double>::denorm_min(),
+  for (const double value : {0.0, -0.0, 1.5, -1e308, std::numeric_limits<double>::denorm_min(),
                              std::numeric_limits<double>::max()}) {
     Message message;
     ASSERT_TRUE(Writer(message).floating(value));
@@ -103,7 +108,7 @@ TEST(Wire, KeepsFloatsExactly) {
 }
 
 TEST(Wire, RefusesFloatsThatErlangDoesNotHave) {
-  for (double const value : {std::numeric_limits<double>::infinity(), -HUGE_VAL,
+  for (const double value : {std::numeric_limits<double>::infinity(), -HUGE_VAL,
                              std::numeric_limits<double>::quiet_NaN()}) {
     Message message;
     ASSERT_TRUE(Writer(message).floating(value));
@@ -113,7 +118,7 @@ TEST(Wire, RefusesFloatsThatErlangDoesNotHave) {
 }
 
 TEST(Wire, ReadsWhatItWroteOfEveryOtherTag) {
-  std::vector<std::uint8_t> const data{1, 2, 3, 4, 5};
+  const std::vector<std::uint8_t> data{1, 2, 3, 4, 5};
   Message message;
   Writer writer(message);
   ASSERT_TRUE(writer.tuple(3) && writer.tag(kTrue) && writer.tag(kFalse) && writer.tag(kNone));
@@ -126,7 +131,7 @@ TEST(Wire, ReadsWhatItWroteOfEveryOtherTag) {
   ASSERT_TRUE(writer.atom_word(0x0123456789ABCDEF) && writer.pid_word(42));
   ASSERT_TRUE(writer.opaque(OpaqueKind::fun, data) && writer.opaque(OpaqueKind::pid, {}));
 
-  Exact const exact(message.bytes());
+  const Exact exact(message.bytes());
   Reader reader(exact.bytes());
   Item item{};
   const auto next = [&] {
@@ -180,7 +185,7 @@ TEST(Wire, HandsOutTheObjectsOfHandles) {
   std::atomic<int> live{0};
   {
     Message message;
-    Ref<Object> const object = Ref<Object>::steal(new test::Counted(live, {}));
+    const Ref<Object> object = Ref<Object>::steal(new test::Counted(live, {}));
     ASSERT_TRUE(Writer(message).handle(HandleKind::call, object));
     const Item item = only_item(message);
     EXPECT_EQ(item.tag, kHandle);
@@ -210,22 +215,22 @@ std::size_t read_all(std::span<const std::uint8_t> bytes) {
 TEST(Wire, NeverReadsOutsideATruncatedMessage) {
   Message message;
   Writer writer(message);
-  std::vector<std::uint8_t> const data(40, 7);
+  const std::vector<std::uint8_t> data(40, 7);
   ASSERT_TRUE(writer.tuple(2) && writer.list(3) && writer.integer(1) && writer.integer(-70'000) &&
               writer.integer(INT64_MIN) && writer.end_list() && writer.map(2) &&
               writer.atom("name") && writer.bytes(kBinary, data) && writer.floating(2.5) &&
               writer.opaque(OpaqueKind::reference, data) && writer.atom_word(3) &&
               writer.big_integer(false, std::vector<std::uint8_t>(300, 1)));
   for (std::size_t size = 0; size < message.size(); ++size) {
-    Exact const exact(message.bytes().first(size));
+    const Exact exact(message.bytes().first(size));
     read_all(exact.bytes());
   }
 }
 
 TEST(Wire, NeverReadsOutsideRandomBytes) {
   test::Random random(5);
-  const std::uint8_t tags[] = {1,  2,  3,  4,   5,   6,   7,   8,   9,   10,  70,
-                               97, 98, 99, 104, 105, 106, 108, 109, 110, 111, 116, 118, 119};
+  const std::uint8_t tags[] = {1,  2,  3,   4,   5,   6,   7,   8,   9,   10,  70,  97,
+                               98, 99, 104, 105, 106, 108, 109, 110, 111, 116, 118, 119};
   for (std::uint64_t round = 0; round < test::scaled(200'000); ++round) {
     std::vector<std::uint8_t> bytes(random.below(40));
     for (std::uint8_t& byte : bytes) {
@@ -234,14 +239,14 @@ TEST(Wire, NeverReadsOutsideRandomBytes) {
                                        : kind == 1 ? tags[random.below(std::size(tags))]
                                                    : random.below(4));
     }
-    Exact const exact(bytes);
+    const Exact exact(bytes);
     ASSERT_LE(read_all(exact.bytes()), bytes.size() + 1);
   }
 }
 
 /// A reader may reserve room by a count, so it must not be a lie.
 TEST(Wire, RefusesCountsThatTheRestCannotHold) {
-  for (Tag const tag : {kLargeTuple, kList, kMap}) {
+  for (const Tag tag : {kLargeTuple, kList, kMap}) {
     std::vector<std::uint8_t> bytes{tag, 0, 0, 0, 3, kNil, kNil, kNil, kNil, kNil, kNil};
     Item item{};
     EXPECT_EQ(Reader(bytes).next(item), Status::ok);
@@ -265,13 +270,12 @@ TEST(Wire, RefusesTagsThatNoEncoderOfOursWrites) {
 }
 
 bool write_everything(Writer& writer, std::atomic<int>& live) {
-  std::vector<std::uint8_t> const data(600, 7);
+  const std::vector<std::uint8_t> data(600, 7);
   return writer.tuple(9) && writer.integer(1) && writer.bytes(kBinary, data) &&
          writer.handle(HandleKind::channel, Ref<Object>::steal(new test::Counted(live, {}))) &&
          writer.opaque(OpaqueKind::port, data) &&
          writer.big_integer(false, std::vector<std::uint8_t>(2000, 1)) &&
-         writer.pinned(PinnedAs::binary,
-                       Ref<PinnedBytes>::steal(new test::Counted(live, data))) &&
+         writer.pinned(PinnedAs::binary, Ref<PinnedBytes>::steal(new test::Counted(live, data))) &&
          writer.atom(std::string(4000, 'a')) && writer.bytes(kBytes, data) &&
          writer.handle(HandleKind::call, Ref<Object>::steal(new test::Counted(live, {})));
 }
@@ -306,8 +310,8 @@ TEST(Wire, TakesOverAReferenceAlsoWhenItFails) {
   Writer writer(message);
   EXPECT_FALSE(writer.handle(HandleKind::call, Ref<Object>::steal(new test::Counted(live, {}))));
   EXPECT_EQ(live.load(), 0);
-  EXPECT_FALSE(writer.pinned(PinnedAs::binary,
-                             Ref<PinnedBytes>::steal(new test::Counted(live, {}))));
+  EXPECT_FALSE(
+      writer.pinned(PinnedAs::binary, Ref<PinnedBytes>::steal(new test::Counted(live, {}))));
   EXPECT_EQ(live.load(), 0);
   EXPECT_FALSE(message.owns_objects());
 }

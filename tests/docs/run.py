@@ -11,9 +11,9 @@ Each fenced block runs in a fresh process, with the built application and packag
 
 A comment on the line before a block changes that:
 
-    <!-- snippet: python module=NAME -->   the block is NAME.py, importable by every block of the file
-    <!-- snippet: python vm -->            the block runs inside the VM
-    <!-- snippet: not run: REASON -->      counted and shown as skipped
+    <!-- snippet: python module=NAME -->  the block is NAME.py, to be imported by the file's blocks
+    <!-- snippet: python vm -->           the block runs inside the VM
+    <!-- snippet: not run: REASON -->     counted and shown as skipped
 
 Prints a line for each failure, and at last `N passed, N failed, N skipped`.
 """
@@ -86,7 +86,8 @@ def run_file(file: Path) -> tuple[int, int, int]:
 
 
 def main(names: list[str]) -> int:
-    files = [Path(name) for name in names] or [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+    documents = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+    files = [Path(name) for name in names] or documents
     passed, failed, skipped = (sum(column) for column in zip(*map(run_file, files)))
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed else 0

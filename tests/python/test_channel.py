@@ -21,7 +21,9 @@ def test_messages_come_in_order(channel: Channel) -> None:
     assert [channel.receive() for _ in range(1000)] == [(i, "x" * (i % 70)) for i in range(1000)]
 
 
-@pytest.mark.parametrize("size", [0, 1, 1000, 1023, 1024, 1025, 8_180, 8_192, 8_200, 70_000, 5_000_000])
+@pytest.mark.parametrize(
+    "size", [0, 1, 1000, 1023, 1024, 1025, 8_180, 8_192, 8_200, 70_000, 5_000_000]
+)
 def test_messages_of_every_size_arrive_whole(channel: Channel, size: int) -> None:
     data = bytes(i * 7 % 256 for i in range(min(size, 1000))) * (size // 1000 + 1)
     data = data[:size]
@@ -43,7 +45,9 @@ def test_receive_of_an_empty_channel_times_out(channel: Channel) -> None:
         start = time.monotonic()
         with pytest.raises(TimeoutError, match="channel receive timeout"):
             channel.receive(**timeout)
-        assert time.monotonic() - start >= timeout.get("timeout", timeout.get("timeout_ms", 0) / 1000)
+        assert time.monotonic() - start >= timeout.get(
+            "timeout", timeout.get("timeout_ms", 0) / 1000
+        )
     with pytest.raises(TimeoutError):
         channel.receive(0.001)
     assert _native._waiting(channel) == (0, 0)
@@ -63,7 +67,9 @@ def test_receive_of_an_empty_channel_times_out(channel: Channel) -> None:
         ({"nonsense": 1}, TypeError),
     ],
 )
-def test_a_bad_timeout_is_an_error(channel: Channel, arguments: dict[str, object], error: type[Exception]) -> None:
+def test_a_bad_timeout_is_an_error(
+    channel: Channel, arguments: dict[str, object], error: type[Exception]
+) -> None:
     channel.send(1)
     with pytest.raises(error):
         channel.receive(**arguments)  # type: ignore[arg-type]
@@ -72,7 +78,13 @@ def test_a_bad_timeout_is_an_error(channel: Channel, arguments: dict[str, object
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"timeout": None}, {"timeout": math.inf}, {"timeout": 1e300}, {"timeout_ms": -1}, {"timeout_ms": None}],
+    [
+        {"timeout": None},
+        {"timeout": math.inf},
+        {"timeout": 1e300},
+        {"timeout_ms": -1},
+        {"timeout_ms": None},
+    ],
 )
 def test_no_timeout_has_several_spellings(channel: Channel, arguments: dict[str, float]) -> None:
     channel.send(1)

@@ -136,7 +136,7 @@ def test_other_coroutines_run_while_one_waits(run: Run, channel: Channel) -> Non
     async def main() -> None:
         task = asyncio.create_task(channel.async_receive())
         for _ in range(10):
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0)
         assert not task.done()
         channel.send(1)
         assert await task == 1
@@ -158,7 +158,8 @@ def test_an_idle_wait_makes_the_loop_do_nothing(channel: Channel) -> None:
         task = asyncio.create_task(channel.async_receive())
         await until(lambda: data_waiters(channel) == 1)
         before = loop.turns
-        await asyncio.sleep(0.2)
+        done, _ = await asyncio.wait({task}, timeout=0.2)
+        assert not done
         turns = loop.turns - before
         channel.send(1)
         await task
@@ -235,7 +236,9 @@ def test_a_timeout_leaves_nothing_behind(run: Run, channel: Channel) -> None:
     run(main())
 
 
-def test_cancelling_before_a_message_comes_leaves_it_to_the_next(run: Run, channel: Channel) -> None:
+def test_cancelling_before_a_message_comes_leaves_it_to_the_next(
+    run: Run, channel: Channel
+) -> None:
     async def main() -> None:
         task = asyncio.create_task(channel.async_receive())
         other = asyncio.create_task(channel.async_receive())
@@ -319,7 +322,9 @@ def test_cancelling_at_any_moment_loses_no_message(run: Run, channel: Channel) -
     assert channel.try_receive() is None
 
 
-def test_coroutines_threads_and_loops_wait_on_one_channel(new_loop: NewLoop, channel: Channel) -> None:
+def test_coroutines_threads_and_loops_wait_on_one_channel(
+    new_loop: NewLoop, channel: Channel
+) -> None:
     total = 6000
     taken: list[list[object]] = []
 
@@ -350,7 +355,9 @@ def test_coroutines_threads_and_loops_wait_on_one_channel(new_loop: NewLoop, cha
     assert sorted(sum(taken, [])) == list(range(total))  # type: ignore[type-var]
 
 
-def test_a_loop_that_is_closed_with_a_waiter_leaves_nothing_behind(new_loop: NewLoop, channel: Channel) -> None:
+def test_a_loop_that_is_closed_with_a_waiter_leaves_nothing_behind(
+    new_loop: NewLoop, channel: Channel
+) -> None:
     loop = new_loop()
     coroutine = channel.async_receive()
     task = loop.create_task(coroutine)
@@ -372,7 +379,9 @@ def test_a_loop_that_is_closed_with_a_waiter_leaves_nothing_behind(new_loop: New
     collect()
 
 
-def test_a_wake_up_given_to_a_closed_loop_goes_to_the_next(new_loop: NewLoop, channel: Channel) -> None:
+def test_a_wake_up_given_to_a_closed_loop_goes_to_the_next(
+    new_loop: NewLoop, channel: Channel
+) -> None:
     for loop_saw_it in (False, True):
         loop = new_loop()
         dead = loop.create_task(channel.async_receive())
@@ -424,7 +433,12 @@ def test_close_and_throw_end_it(run: Run, channel: Channel) -> None:
         with pytest.raises(RuntimeError, match="cannot reuse"):
             await coroutine
 
-        for arguments in ((ValueError("x"),), (ValueError,), (ValueError, "x"), (ValueError, ValueError("x"), None)):
+        for arguments in (
+            (ValueError("x"),),
+            (ValueError,),
+            (ValueError, "x"),
+            (ValueError, ValueError("x"), None),
+        ):
             for started in (False, True):
                 coroutine = channel.async_receive()
                 if started:
@@ -552,7 +566,11 @@ def test_a_loop_that_resumes_it_from_within_is_refused(channel: Channel) -> None
 
         def create_future(self) -> asyncio.Future[Any]:
             if self.attack is not None:
-                for method in (lambda: coroutine.send(None), coroutine.close, lambda: coroutine.throw(ValueError)):
+                for method in (
+                    lambda: coroutine.send(None),
+                    coroutine.close,
+                    lambda: coroutine.throw(ValueError),
+                ):
                     with pytest.raises(RuntimeError, match="already executing"):
                         method()
             return super().create_future()

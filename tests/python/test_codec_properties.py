@@ -45,7 +45,7 @@ def same(left: object, right: object) -> bool:
     if isinstance(left, (list, tuple)):
         return len(left) == len(right) and all(map(same, left, right))  # type: ignore
     if isinstance(left, dict):
-        return list(left) == list(right) and all(same(left[k], right[k]) for k in left)  # type: ignore
+        return same(list(left.items()), list(right.items()))  # type: ignore[attr-defined]
     return left == right
 
 
@@ -56,7 +56,11 @@ def test_every_term_comes_back_as_it_was(term: object) -> None:
 
 
 anything = st.recursive(
-    scalars | st.text(st.characters(), max_size=5) | st.floats() | st.sets(st.integers()) | st.complex_numbers(),
+    scalars
+    | st.text(st.characters(), max_size=5)
+    | st.floats()
+    | st.sets(st.integers())
+    | st.complex_numbers(),
     lambda inner: st.lists(inner)
     | st.dictionaries(keys | st.binary(max_size=2) | st.text(max_size=2), inner, max_size=6),
     max_leaves=12,
@@ -87,9 +91,14 @@ def test_no_bytes_crash_the_decoder(data: bytes) -> None:
         assert "same Erlang term" in str(error)
 
 
-TAGS = bytes([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 70, 97, 98, 104, 105, 106, 108, 109, 110, 111, 116, 118, 119])
+TAGS = bytes(
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 70, 97, 98, 104, 105, 106, 108, 109, 110, 111, 116, 118, 119]
+)
 plausible = st.lists(
-    st.tuples(st.sampled_from(TAGS), st.binary(max_size=6)).map(lambda part: bytes([part[0]]) + part[1]), max_size=20
+    st.tuples(st.sampled_from(TAGS), st.binary(max_size=6)).map(
+        lambda part: bytes([part[0]]) + part[1]
+    ),
+    max_size=20,
 ).map(b"".join)
 
 
@@ -104,7 +113,9 @@ def test_no_sequence_of_heads_crashes_the_decoder(data: bytes) -> None:
 
 @given(terms, st.data())
 @settings(max_examples=EXAMPLES, deadline=None)
-def test_a_message_that_was_damaged_is_decoded_or_refused(term: object, data: st.DataObject) -> None:
+def test_a_message_that_was_damaged_is_decoded_or_refused(
+    term: object, data: st.DataObject
+) -> None:
     encoded = bytearray(_encode(term))
     for _ in range(data.draw(st.integers(1, 3))):
         position = data.draw(st.integers(0, len(encoded) - 1))
@@ -116,9 +127,13 @@ def test_a_message_that_was_damaged_is_decoded_or_refused(term: object, data: st
             pass
 
 
-@given(st.dictionaries(keys | st.binary(max_size=2) | st.text(max_size=2), st.integers(), max_size=8))
+@given(
+    st.dictionaries(keys | st.binary(max_size=2) | st.text(max_size=2), st.integers(), max_size=8)
+)
 @settings(max_examples=EXAMPLES, deadline=None)
-def test_keys_collide_exactly_when_erlang_could_not_tell_them_apart(term: dict[object, int]) -> None:
+def test_keys_collide_exactly_when_erlang_could_not_tell_them_apart(
+    term: dict[object, int]
+) -> None:
     def erlang_key(key: object) -> object:
         if isinstance(key, str):
             return ("binary", key.encode())

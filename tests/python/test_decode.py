@@ -37,8 +37,14 @@ from erlang._native import _decode, _encode
         (wire.NIL, []),
         (wire.list_of(wire.integer(97), wire.integer(98)), [97, 98]),
         (wire.tuple_of(), ()),
-        (wire.map_of((wire.atom("a"), wire.integer(1)), (wire.binary(b"b"), wire.NIL)), {"a": 1, "b": []}),
-        (wire.map_of((wire.atom("a"), wire.integer(1)), (wire.binary(b"a"), wire.integer(2))), {"a": 2}),
+        (
+            wire.map_of((wire.atom("a"), wire.integer(1)), (wire.binary(b"b"), wire.NIL)),
+            {"a": 1, "b": []},
+        ),
+        (
+            wire.map_of((wire.atom("a"), wire.integer(1)), (wire.binary(b"a"), wire.integer(2))),
+            {"a": 2},
+        ),
         (b"\x69" + struct.pack(">I", 1) + wire.integer(1), (1,)),
         (b"\x6e\x00\x00", 0),
         (b"\x6e\x09\x01" + b"\0" * 8 + b"\x01", -(2**64)),
@@ -83,7 +89,9 @@ def test_a_binary_that_is_not_utf8_is_bytes(data: bytes, padding: int) -> None:
         assert _decode(wire.binary(whole)) == whole
 
 
-@pytest.mark.parametrize("code", [0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x10FFFF])
+@pytest.mark.parametrize(
+    "code", [0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x10FFFF]
+)
 @pytest.mark.parametrize("padding", range(0, 40, 3))
 def test_a_binary_of_any_characters_is_the_same_str_again(code: int, padding: int) -> None:
     text = "x" * padding + chr(code) + "y" * padding
@@ -126,7 +134,10 @@ def test_a_malformed_message_is_a_value_error(encoded: bytes) -> None:
 
 @pytest.mark.parametrize("key", [wire.NIL, wire.list_of(wire.integer(1)), wire.map_of()])
 def test_a_map_key_that_cannot_be_hashed_is_a_type_error(key: bytes) -> None:
-    for encoded in (wire.map_of((key, wire.NIL)), wire.list_of(wire.map_of((wire.tuple_of(key), wire.NIL)))):
+    for encoded in (
+        wire.map_of((key, wire.NIL)),
+        wire.list_of(wire.map_of((wire.tuple_of(key), wire.NIL))),
+    ):
         with pytest.raises(TypeError, match="unhashable"):
             _decode(encoded)
 

@@ -140,7 +140,9 @@ def test_what_is_no_term_is_a_type_error_that_names_type_and_path(value: object,
     assert text in str(error.value)
 
 
-@pytest.mark.parametrize("value", ["\ud800", ["a", "\udfff"], {"k": "x\ud800"}, Text("\ud800"), "😀\ud800"])
+@pytest.mark.parametrize(
+    "value", ["\ud800", ["a", "\udfff"], {"k": "x\ud800"}, Text("\ud800"), "😀\ud800"]
+)
 def test_a_lone_surrogate_is_a_value_error(value: object) -> None:
     with pytest.raises(ValueError, match="lone surrogate"):
         _encode(value)
@@ -220,12 +222,16 @@ def test_a_million_levels_and_a_cycle_are_errors_and_no_crash() -> None:
 
 def test_the_tag_of_a_reply_is_an_atom() -> None:
     assert _encode_reply(("result", "x", ("y",))) == wire.tuple_of(
-        b"\x76\x00\x06result" if _encode(erlang.atom("result"))[0] == 118 else wire.atom("result"), wire.binary(b"x"), wire.tuple_of(wire.binary(b"y"))
+        wire.atom("result"),
+        wire.binary(b"x"),
+        wire.tuple_of(wire.binary(b"y")),
     )
     assert _encode_reply(("true",)) == wire.tuple_of(wire.TRUE)
 
 
-@pytest.mark.parametrize("term", ["x", ["x", 1], (b"x", 1), (1, "x"), (), ((), "x"), {"x": 1}, None])
+@pytest.mark.parametrize(
+    "term", ["x", ["x", 1], (b"x", 1), (1, "x"), (), ((), "x"), {"x": 1}, None]
+)
 def test_a_reply_of_another_shape_is_converted_as_always(term: object) -> None:
     assert _encode_reply(term) == _encode(term)
 

@@ -69,7 +69,10 @@ def test_a_dict_is_converted_as_it_was_when_its_turn_came() -> None:
 
 def test_a_bytearray_that_moves_is_an_ordinary_value() -> None:
     data = bytearray(b"abc")
-    assert _decode(_encode([Evil(lambda: data.extend(b"x" * 10_000)), data])) == [0, b"abc" + b"x" * 10_000]
+    assert _decode(_encode([Evil(lambda: data.extend(b"x" * 10_000)), data])) == [
+        0,
+        b"abc" + b"x" * 10_000,
+    ]
 
 
 def test_tolist_that_never_ends_is_too_deep() -> None:

@@ -95,8 +95,12 @@ def iterate() -> None:
         failing(_encode, [[{"k": {1}}]]),
         failing(_encode, [{"a": 1, b"a": 2}]),
         failing(_encode, ["\ud800"]),
-        failing(_decode, wire.list_of(wire.map_of((wire.integer(1), wire.NIL), (wire.NIL, wire.NIL)))),
-        failing(_decode, b"\x68\x03" + wire.binary(b"abc") + b"\x74\x00\x00\x00\x01" + wire.binary(b"k")),
+        failing(
+            _decode, wire.list_of(wire.map_of((wire.integer(1), wire.NIL), (wire.NIL, wire.NIL)))
+        ),
+        failing(
+            _decode, b"\x68\x03" + wire.binary(b"abc") + b"\x74\x00\x00\x00\x01" + wire.binary(b"k")
+        ),
         failing(erlang.atom, "x" * 256),
         failing(CHANNEL.receive, 0),
         failing(CHANNEL.send, object()),

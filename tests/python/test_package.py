@@ -19,7 +19,11 @@ PACKAGE = pathlib.Path(erlang.__file__).parent
 
 def stub_names(body: list[ast.stmt]) -> set[str]:
     names = {node.name for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    names |= {node.target.id for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
+    names |= {
+        node.target.id
+        for node in body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
     return names
 
 
@@ -34,7 +38,9 @@ def test_the_stub_names_what_the_module_has() -> None:
     assert public(stub_names(STUB.body)) == public(set(dir(_native)))
 
 
-@pytest.mark.parametrize("kind", ["Channel", "ChannelIterator", "ReceiveAwaitable", "Atom", "Pid", "Ref"])
+@pytest.mark.parametrize(
+    "kind", ["Channel", "ChannelIterator", "ReceiveAwaitable", "Atom", "Pid", "Ref"]
+)
 def test_the_stub_names_the_methods_that_each_class_has(kind: str) -> None:
     (node,) = [n for n in STUB.body if isinstance(n, ast.ClassDef) and n.name == kind]
     assert public(stub_names(node.body)) == public(set(dir(getattr(_native, kind))))
@@ -62,12 +68,23 @@ def test_the_package_exports_exactly_what_it_says() -> None:
 
 
 def test_the_types_are_strict() -> None:
-    mypy = subprocess.run([sys.executable, "-m", "mypy", "--version"], capture_output=True, check=False)
+    mypy = subprocess.run(
+        [sys.executable, "-m", "mypy", "--version"], capture_output=True, check=False
+    )
     if mypy.returncode != 0:
         pytest.skip(f"no mypy for {sys.executable}")
     source = pathlib.Path(__file__).parents[2] / "pyext" / "erlang"
     result = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--cache-dir", os.devnull, str(source)],
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--no-incremental",
+            "--cache-dir",
+            os.devnull,
+            str(source),
+        ],
         env={**os.environ, "MYPYPATH": str(source.parent), "PYTHONPATH": ""},
         capture_output=True,
         text=True,
@@ -89,5 +106,7 @@ def test_a_subinterpreter_is_refused_clearly() -> None:
         "    print('imported')\n"
         "''')\n"
     ).format("_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters")
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout.startswith("refused"), result.stderr

@@ -75,7 +75,13 @@ PID = _decode(wire.pid_word(0x2A3))
 
 @pytest.mark.parametrize("function", [erlang.send, erlang.reply])
 def test_a_message_goes_to_a_pid_and_to_nothing_else(function: object) -> None:
-    for target in ("name", erlang.atom("name"), None, 1, _decode(wire.opaque(wire.REFERENCE, b"\x83Z"))):
+    for target in (
+        "name",
+        erlang.atom("name"),
+        None,
+        1,
+        _decode(wire.opaque(wire.REFERENCE, b"\x83Z")),
+    ):
         with pytest.raises(TypeError, match="First argument must be an erlang.Pid"):
             function(target, 1)  # type: ignore[operator]
     for arguments in ((), (PID,), (PID, 1, 2)):

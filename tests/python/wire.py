@@ -12,7 +12,11 @@ MAX_DEPTH = 10_000
 
 def atom(name: str) -> bytes:
     utf8 = name.encode()
-    return bytes([119, len(utf8)]) + utf8 if len(utf8) < 256 else b"\x76" + struct.pack(">H", len(utf8)) + utf8
+    return (
+        bytes([119, len(utf8)]) + utf8
+        if len(utf8) < 256
+        else b"\x76" + struct.pack(">H", len(utf8)) + utf8
+    )
 
 
 def binary(data: bytes) -> bytes:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from sources import CPP, RuleTest, files, lines_matching, tracked
 
-CODE = (".cpp", ".hpp", ".erl", ".hrl", ".py", ".pyi", ".escript", ".cmake", "CMakeLists.txt", ".sh")
+CODE = (".cpp", ".hpp", ".erl", ".hrl", ".py", ".pyi", ".escript", ".cmake", "CMakeLists.txt",
+        ".ex", ".exs")
 FOLDERS = ("core/", "pyext/", "nif/", "tests/", "bench/", "scripts/", "examples/", "cmake/",
            "CMakeLists.txt")
 MAX_LINES = 600

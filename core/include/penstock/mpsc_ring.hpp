@@ -144,6 +144,7 @@ class MpscProducer : public MpscRing {
   void wake_consumer() noexcept { header_->data.notify(); }
   /// No claim succeeds afterwards; "no further claim" and "here the stream ends" are one word.
   void close() noexcept {
+    header_->closing.store(1, order::relaxed);  // A hint; the fence of the wake-up orders it.
     header_->tail.fetch_or(ring::kClosed, order::relaxed);
     wake_consumer();
   }
@@ -173,6 +174,7 @@ class MpscConsumer : public MpscRing {
       std::uint64_t const entry = entries_[index(head_)].load(order::acquire("P1"));
       if ((entry & ~kLengthMask) != stamp(head_)) {
         release();
+        if (header_->closing.load(order::relaxed) == 0) return Status::empty;
         // The end only if nothing is claimed beyond us: an open claim is still to be committed.
         return header_->tail.load(order::relaxed) == (head_ << 1 | ring::kClosed) ? Status::closed
                                                                                   : Status::empty;

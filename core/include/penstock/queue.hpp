@@ -75,6 +75,8 @@ class Queue {
   // Consumer's line.
   alignas(128) std::uint8_t* head_slab_ = nullptr;
   std::uint32_t head_offset_ = 0;
+  // Not 0 from just before claim_ says closed: a pop that finds nothing leaves that line alone.
+  Atomic<std::uint32_t> closing_{0};
 };
 
 }  // namespace penstock

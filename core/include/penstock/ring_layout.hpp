@@ -44,6 +44,9 @@ struct RingHeader {
 
   alignas(kSharedLine) Gate data;  ///< Where the consumer sleeps.
   Gate space;                      ///< Where producers sleep.
+  /// MPSC: not 0 from just before `tail` says closed. Lets a consumer that finds nothing leave the
+  /// producers' line alone.
+  Atomic<std::uint32_t> closing;
 };
 
 static_assert(sizeof(Atomic<std::uint64_t>) == 8 && sizeof(Gate) == 4);

@@ -163,8 +163,10 @@ class SpscConsumer : public SpscRing {
   [[nodiscard]] Status peek(std::span<const std::uint8_t>* record) noexcept {
     for (;;) {
       if (head_ == tail_seen_) {
-        release();
-        if (const Status status = refresh_tail(); status != Status::ok) return status;
+        if (const Status status = refresh_tail(); status != Status::ok) {
+          release();
+          return status;
+        }
       }
       RecordHeader header;
       copy_out(&header, records_ + offset(head_), sizeof header);

@@ -349,6 +349,86 @@ TEST_F(RuntimeTest, AnInterruptOfOneRequestDoesNotReachTheNext) {
   }
 }
 
+TEST_F(RuntimeTest, AnInterruptThatComesTooLateForOneRequestIsNotRaisedInTheNext) {
+  // Set on the thread by the request itself, from C, so that no instruction of it comes after.
+  ASSERT_EQ(exec("import ctypes, functools, threading\n"
+                 "late = functools.partial(ctypes.pythonapi.PyThreadState_SetAsyncExc,\n"
+                 "  ctypes.c_ulong(threading.get_ident()), ctypes.py_object(KeyboardInterrupt))"),
+            "ok");
+  auto call = new_call();
+  send_call(call, "__main__", "late", 0);
+  EXPECT_EQ(call->wait(), "{ok,1}");
+  EXPECT_EQ(eval("[i for i in range(3)]"), "{ok,[0,1,2]}");
+}
+
+TEST_F(RuntimeTest, AnInterruptIsRaisedOnce) {
+  ASSERT_EQ(exec(kPrelude), "ok");
+  ASSERT_EQ(exec("def once(ref):\n"
+                 "  try:\n"
+                 "    here()\n"
+                 "    erlang.Channel(ref).receive()\n"
+                 "  except KeyboardInterrupt:\n"
+                 "    for _ in range(2000): pass\n"
+                 "    time.sleep(0)\n"
+                 "    for _ in range(2000): pass\n"
+                 "    return 'once'"),
+            "ok");
+  const Ref<Channel> channel = Channel::create(0);
+  channel->add_sender();
+  for (int round = 0; round < 300; ++round) {
+    auto call = new_call();
+    request(Operation::call, 4, call, [&](wire::Writer& to) {
+      return to.bytes(wire::kBinary, bytes("__main__")) && to.bytes(wire::kBinary, bytes("once")) &&
+             to.list(1) &&
+             to.handle(wire::HandleKind::channel, Ref<Object>::borrow(channel.get())) &&
+             to.end_list() && to.map(0);
+    });
+    ASSERT_EQ(next_message(kServer), "{here}");
+    const auto deadline = std::chrono::steady_clock::now() + kHang;
+    while (round % 2 == 0 && channel->data_waiters().waiting() == 0) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+      std::this_thread::yield();
+    }
+    context_->interrupt();
+    ASSERT_EQ(call->wait(), "{ok,<<\"once\">>}");
+  }
+}
+
+/// A large binary of some VM.
+class TestBytes final : public wire::PinnedBytes {
+ public:
+  TestBytes(std::string text, std::atomic<int>& alive)
+      : PinnedBytes({}), text_(std::move(text)), alive_(alive) {
+    bytes_ = test::bytes(text_);
+    ++alive_;
+  }
+  ~TestBytes() override { --alive_; }
+
+ private:
+  const std::string text_;
+  std::atomic<int>& alive_;
+};
+
+TEST_F(RuntimeTest, ALargeBinaryByReferenceReadsAsItsKindAndIsLetGo) {
+  ASSERT_EQ(exec("def kinds(*xs): return [type(x).__name__ + str(len(x)) for x in xs]"), "ok");
+  std::atomic<int> alive{0};
+  const auto pin = [&](wire::Writer& to, wire::PinnedAs as, const std::string& text) {
+    return to.pinned(as, Ref<wire::PinnedBytes>::steal(new TestBytes(text, alive)));
+  };
+  auto call = new_call();
+  request(Operation::call, 4, call, [&](wire::Writer& to) {
+    return to.bytes(wire::kBinary, bytes("__main__")) && to.bytes(wire::kBinary, bytes("kinds")) &&
+           to.list(4) && pin(to, wire::PinnedAs::binary, std::string(20000, 'x')) &&
+           pin(to, wire::PinnedAs::binary, std::string(20000, '\xff')) &&
+           pin(to, wire::PinnedAs::bytes_tuple, std::string(20000, 'x')) &&
+           pin(to, wire::PinnedAs::bytes, std::string(20000, 'x')) && to.end_list() && to.map(0);
+  });
+  EXPECT_EQ(call->wait(),
+            "{ok,[<<\"str20000\">>,<<\"bytes20000\">>,<<\"bytes20000\">>,<<\"bytes20000\">>]}");
+  EXPECT_EQ(eval("1"), "{ok,1}");  // The request itself is gone by now.
+  EXPECT_EQ(alive, 0);
+}
+
 TEST_F(RuntimeTest, ARequestCancelledWhileItRunsIsInterruptedAndDoesNotAnswer) {
   ASSERT_EQ(exec(kPrelude), "ok");
   auto call = new_call();

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 defmodule Consumer do
-  @moduledoc "What a dependent application does first: messages through a channel to Python and back."
+  @moduledoc "What a dependent application does first: messages to Python and back."
 
   @doc "Doubles each number in Python."
   def double(numbers) do
