@@ -4,11 +4,15 @@
 #ifndef PENSTOCK_MODEL  // The explorer of tests/model brings its own.
 
 #include <linux/futex.h>
+#include <poll.h>
 #include <sched.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <ctime>
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -48,6 +52,23 @@ bool futex_wait(Atomic<std::uint32_t>& word, std::uint32_t expected, std::int64_
 void futex_wake(Atomic<std::uint32_t>* word, int count, Reach reach) noexcept {
   syscall(SYS_futex, word, FUTEX_WAKE | private_flag(reach), count, nullptr, nullptr, 0);
 }
+
+bool event_wait(int event, std::int64_t deadline_ns, const void* signal_mask) noexcept {
+  timespec left{};
+  if (deadline_ns != kNoDeadline) {
+    std::int64_t const left_ns = std::max<std::int64_t>(0, deadline_ns - now_ns());
+    left = {left_ns / kNanosPerSecond, left_ns % kNanosPerSecond};
+  }
+  pollfd watched{event, POLLIN, 0};
+  const int ready = ppoll(&watched, 1, deadline_ns == kNoDeadline ? nullptr : &left,
+                          static_cast<const sigset_t*>(signal_mask));
+  if (ready < 0) return errno != EINTR;
+  eventfd_t count = 0;
+  if (ready > 0) eventfd_read(event, &count);
+  return true;
+}
+
+void event_raise(int event) noexcept { eventfd_write(event, 1); }
 
 void spin_pause(unsigned turn) noexcept {
   if (turn >= 64) {

@@ -87,16 +87,25 @@ void WaitList::wake_all() noexcept {
 
 bool ThreadWaiter::fire() noexcept {
   Atomic<std::uint32_t>* const word = &state_;
+  const int event = event_;
   word->fetch_or(kFired, order::release("W3"));
   // The waiter may be gone from here on; the wake uses its address only, and whoever sleeps there
   // by then looks again.
-  futex_wake(word, 1);
+  rouse(word, event);
   return true;
 }
 
 void ThreadWaiter::interrupt() noexcept {
   state_.fetch_or(kInterrupted, order::release("W3"));
-  futex_wake(&state_, 1);
+  rouse(&state_, event_);
+}
+
+void ThreadWaiter::rouse(Atomic<std::uint32_t>* word, int event) noexcept {
+  if (event < 0) {
+    futex_wake(word, 1);
+  } else {
+    event_raise(event);
+  }
 }
 
 bool ThreadWaiter::interrupted() const noexcept {
@@ -109,7 +118,9 @@ ThreadWaiter::Wake ThreadWaiter::park(std::int64_t deadline_ns) noexcept {
     if ((state & kFired) != 0) return Wake::fired;
     if ((state & kInterrupted) != 0) return Wake::interrupted;
     if (deadline_ns != kNoDeadline && now_ns() >= deadline_ns) return Wake::timeout;
-    if (!futex_wait(state_, state, deadline_ns)) return Wake::signal;
+    const bool undisturbed = event_ < 0 ? futex_wait(state_, state, deadline_ns)
+                                        : event_wait(event_, deadline_ns, signal_mask_);
+    if (!undisturbed) return Wake::signal;
   }
 }
 

@@ -20,10 +20,11 @@ void raise_ended(ModuleState& state, Interruptible* owner, Reason reason);
 /// or KeyboardInterrupt (py:interrupt, a call's timeout), or ApplicationStopped.
 template <class Attempt>
 [[nodiscard]] bool block(ModuleState& state, Status unfinished, Status& status, Attempt attempt) {
-  ParkedThread thread;
-  thread.owner = this_context();
+  const SignalWindow signals;
+  ParkedThread thread(signals);
   for (;;) {
-    if (raise_async_exception()) return false;
+    // After the window has opened: a signal that comes from here on ends the sleep.
+    if (PyErr_CheckSignals() != 0 || raise_async_exception()) return false;
     auto woken = ThreadWaiter::Wake::timeout;
     {
       const GilRelease released;
@@ -40,7 +41,6 @@ template <class Attempt>
       raise_ended(state, thread.owner, thread.reason);
       return false;
     }
-    if (PyErr_CheckSignals() != 0) return false;
   }
 }
 

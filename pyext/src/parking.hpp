@@ -6,6 +6,7 @@
 #include "loop_mailbox.hpp"
 #include "penstock/call.hpp"
 #include "penstock/waiter.hpp"
+#include "signal_window.hpp"
 
 namespace penstock::python {
 
@@ -16,13 +17,20 @@ struct Interruptible {
   bool is_stopping = false;       ///< The context ends.
 };
 
+/// The context whose thread this is, or nullptr.
+[[nodiscard]] Interruptible* this_context() noexcept;
+void set_this_context(Interruptible* context) noexcept;
+
 /// Why a wait was ended from outside.
 enum class Reason : std::uint8_t { none, interrupted, stopped };
 
 /// A thread that blocks inside Penstock; lives on its stack.
 struct ParkedThread {
+  explicit ParkedThread(const SignalWindow& signals) noexcept
+      : waiter(signals.event(), signals.mask()), owner(this_context()) {}
+
   ThreadWaiter waiter;
-  Interruptible* owner = nullptr;  ///< Its context, if it is a context's thread.
+  Interruptible* owner;  ///< Its context, if it is a context's thread.
   Reason reason = Reason::none;
   ParkedThread* next = nullptr;
   ParkedThread* previous = nullptr;
@@ -75,9 +83,5 @@ class Parking {
 
 /// The process's one.
 [[nodiscard]] Parking& parking() noexcept;
-
-/// The context whose thread this is, or nullptr.
-[[nodiscard]] Interruptible* this_context() noexcept;
-void set_this_context(Interruptible* context) noexcept;
 
 }  // namespace penstock::python

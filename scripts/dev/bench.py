@@ -33,7 +33,8 @@ def _rows(report: dict) -> list[dict]:
             raise StepFailed(f"{run['name']}: {run.get('error_message')}")
         for counter, value in run.items():
             if isinstance(value, (int, float)) and counter not in BOOKKEEPING:
-                values.setdefault((run["run_name"], counter), []).append(value)
+                name = run["run_name"].removesuffix("/iterations:1/manual_time")
+                values.setdefault((name, counter), []).append(value)
     return [{"name": name, "unit": counter, "median": statistics.median(found),
              "least": min(found), "greatest": max(found), "runs": len(found)}
             for (name, counter), found in values.items()]

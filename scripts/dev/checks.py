@@ -13,7 +13,8 @@ from .steps import ROOT, SLOTS, Job, Step
 
 def sources(*suffixes: str) -> list[str]:
     """Tracked files and new ones that git does not ignore."""
-    listed = subprocess.run(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT,
+    listed = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-z", "-co",
+                             "--exclude-standard"], cwd=ROOT,
                             capture_output=True, check=True, text=True).stdout
     return sorted(name for name in listed.split("\0")
                   if name.endswith(suffixes) and (ROOT / name).exists())

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <source_location>
 #include <type_traits>
@@ -166,6 +167,13 @@ inline void futex_wake(Atomic<std::uint32_t>* word, int count,
                        Reach /*reach*/ = Reach::process) noexcept {
   model::wake_on(word, count);
 }
+
+/// Signals, and so events, are not modelled: no thread of a scenario sleeps on one.
+[[noreturn]] inline bool event_wait(int /*event*/, std::int64_t /*deadline_ns*/,
+                                    const void* /*signal_mask*/) noexcept {
+  std::abort();
+}
+[[noreturn]] inline void event_raise(int /*event*/) noexcept { std::abort(); }
 
 inline void spin_pause(unsigned /*turn*/) noexcept { model::pause(); }
 [[nodiscard]] constexpr std::uint32_t spin_limit_ns() noexcept { return 0; }

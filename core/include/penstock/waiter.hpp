@@ -88,13 +88,21 @@ class WaitList {
   std::uint64_t next_ticket_ = 1;
 };
 
-/// A thread that sleeps on a futex. Lives on the stack of the thread that waits.
+/// A thread that sleeps on a futex, or on an eventfd if signals must end its sleep. Lives on the
+/// stack of the thread that waits.
 ///
 /// Edges:
 ///   W3  fire() stores state_, release -> park() loads it, acquire: what the notifier did before.
 class ThreadWaiter final : public Waiter {
  public:
   enum class Wake : std::uint8_t { fired, interrupted, signal, timeout };
+
+  ThreadWaiter() = default;
+  /// For a thread that has blocked its signals before it looked whether one had come: sleeps with
+  /// `signal_mask` (a sigset_t) in force, so that none is missed between the look and the sleep,
+  /// which a futex cannot do. `event`: an eventfd that is never closed.
+  ThreadWaiter(int event, const void* signal_mask) noexcept
+      : event_(event), signal_mask_(signal_mask) {}
 
   /// Sleeps until fired, interrupted, a signal arrives, or `deadline_ns` (CLOCK_MONOTONIC) passes.
   /// Call after WaitList::add() and a last look. This thread only.
@@ -110,8 +118,12 @@ class ThreadWaiter final : public Waiter {
  private:
   bool fire() noexcept override;
 
+  static void rouse(Atomic<std::uint32_t>* word, int event) noexcept;
+
   static constexpr std::uint32_t kFired = 1;
   static constexpr std::uint32_t kInterrupted = 2;
+  const int event_ = -1;
+  const void* const signal_mask_ = nullptr;
   Atomic<std::uint32_t> state_{0};  // Bits of the above; a futex.
 };
 
