@@ -13,9 +13,9 @@ from .steps import ROOT, SLOTS, Job, Step
 
 def sources(*suffixes: str) -> list[str]:
     """Tracked files and new ones that git does not ignore."""
-    listed = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-z", "-co",
-                             "--exclude-standard"], cwd=ROOT,
-                            capture_output=True, check=True, text=True).stdout
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "-co", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True,
+                            text=True).stdout
     return sorted(name for name in listed.split("\0")
                   if name.endswith(suffixes) and (ROOT / name).exists())
 

@@ -27,6 +27,9 @@ class StepFailed(Exception):
 class Job:
     """A running step: runs commands and keeps all they print in the step's log."""
 
+    running: set[int] = set()
+    """Process groups of all jobs, for an interrupted run."""
+
     def __init__(self, name: str) -> None:
         LOGS.mkdir(parents=True, exist_ok=True)
         self.log = LOGS / f"{name}.log"
@@ -48,6 +51,7 @@ class Job:
             process = subprocess.Popen(words, cwd=cwd, env=os.environ | dict(env or {}), stdout=log,
                                        stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                        start_new_session=True)
+            Job.running.add(process.pid)
             try:
                 status = process.wait(timeout)
             except subprocess.TimeoutExpired:
@@ -55,9 +59,8 @@ class Job:
                 process.wait()
                 self.note(f"killed after {timeout:.0f} s")
                 raise StepFailed(f"took longer than {timeout:.0f} s") from None
-            except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
-                raise
+            finally:
+                Job.running.discard(process.pid)
         output = self.log.read_bytes()[start:].decode(errors="replace")
         if check and status != 0:
             raise StepFailed(f"exit status {status}: {' '.join(words)[:100]}")
@@ -98,6 +101,14 @@ class Run:
         self._changed = threading.Condition()
 
     def all(self) -> Counts:
+        try:
+            return self._all()
+        except KeyboardInterrupt:
+            for group in list(Job.running):
+                os.killpg(group, signal.SIGKILL)
+            raise SystemExit("interrupted") from None
+
+    def _all(self) -> Counts:
         threads = []
         with self._changed:
             while self._waiting:

@@ -22,9 +22,9 @@ class Checkout:
         test.addCleanup(holder.cleanup)
         self.folder = Path(holder.name)
         self.source = self.folder / "penstock"
-        listed = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-z", "-co",
-                             "--exclude-standard"], cwd=ROOT,
-                                capture_output=True, check=True, text=True).stdout
+        command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "-co", "--exclude-standard"]
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True,
+                                text=True).stdout
         for name in filter(None, listed.split("\0")):
             if (ROOT / name).is_file() and not name.startswith(("tests/", "perf/")):
                 (self.source / name).parent.mkdir(parents=True, exist_ok=True)

@@ -19,9 +19,9 @@ Rule = Callable[[str, str], Iterable[str]]
 @cache
 def tracked() -> tuple[str, ...]:
     """Tracked files and new ones that git does not ignore, relative to the root."""
-    listed = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-z", "-co",
-                             "--exclude-standard"], cwd=ROOT,
-                            capture_output=True, check=True, text=True).stdout
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "-co", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True,
+                            text=True).stdout
     return tuple(sorted(name for name in listed.split("\0") if name and (ROOT / name).is_file()))
 
 
