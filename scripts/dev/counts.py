@@ -52,12 +52,12 @@ def unittest(text: str) -> Counts:
 
 
 def common_test(text: str) -> Counts:
-    """Of `ct_run`: "3 ok, 0 failed, 1 skipped of 4 test cases"; one line for each test folder."""
-    total = Counts()
-    pattern = r"TEST COMPLETE, (\d+) ok, (\d+) failed(?:, (\d+)(?: \(\d+/\d+\))? skipped)? of \d+"
-    for passed, failed, skipped in re.findall(pattern, text):
-        total += Counts(int(passed), int(failed), int(skipped or 0))
-    return total
+    """Of what ct:run_test returns: {Ok, Failed, {SkippedOnPurpose, SkippedByAFault}}."""
+    found = re.search(r"^result \{(\d+),(\d+),\{(\d+),(\d+)\}\}", text, re.MULTILINE)
+    if not found:
+        return Counts()
+    passed, failed, skipped, prevented = map(int, found.groups())
+    return Counts(passed, failed + prevented, skipped)
 
 
 def plain(text: str) -> Counts:

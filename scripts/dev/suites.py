@@ -2,8 +2,10 @@
 """Steps that run tests: core, models, Common Test, pytest, install tests, docs, demo."""
 
 import os
+import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -62,10 +64,6 @@ def _compile_suites(job: Job) -> Counts:
     return Counts()
 
 
-def _suites() -> Path:
-    return ROOT / "_build/test/lib/penstock/tests/erlang"
-
-
 @cache
 def fixed_addresses() -> tuple[str, ...]:
     """ThreadSanitizer's address map has no room for the largest random offsets."""
@@ -73,39 +71,56 @@ def fixed_addresses() -> tuple[str, ...]:
     return ("setarch", "-R") if probe.returncode == 0 else ()
 
 
-def _tsan_vm(job: Job) -> Counts:
-    """As common_test, but without erl and its shell, which cannot run under ThreadSanitizer."""
-    logs = LOGS / "ct-tsan"
-    logs.mkdir(parents=True, exist_ok=True)
-    _, found = job.run(["erl", "-noshell", "-eval", 'io:format("~ts ~ts", [code:root_dir(), '
-                        'erlang:system_info(version)]), halt().'])
-    rootdir, version = found.split()
-    bindir = f"{rootdir}/erts-{version}/bin"
-    code = (f'R = ct:run_test([{{dir, "{_suites()}"}}, {{logdir, "{logs}"}}, '
-            '{auto_compile, false}]), io:format("~p~n", [R]), halt().')
-    settings = {**build.erl_libs(), **TSAN_VM, "ROOTDIR": rootdir, "BINDIR": bindir, "EMU": "beam",
-                "PROGNAME": "erl", "PENSTOCK_PRIV": str(build.BUILD / "tsan/priv"),
-                "LD_PRELOAD": preload("libtsan.so")}
-    return job.tests([*fixed_addresses(), f"{bindir}/beam.smp", "-S", "2:2", "--", "-root", rootdir,
-                      "-bindir", bindir, "-progname", "erl", "--", "-home", str(Path.home()), "--",
-                      "-noshell", "-pa", ROOT / "_build/test/lib/penstock/ebin", _suites(),
-                      "-eval", code], counts.common_test, env=settings, timeout=600)
+@cache
+def _erlang_root() -> tuple[str, str]:
+    """Where Erlang is, and its ERTS's programs."""
+    code = 'io:format("~ts ~ts", [code:root_dir(), erlang:system_info(version)]), halt().'
+    found = subprocess.run(["erl", "-noshell", "-eval", code], capture_output=True, text=True)
+    root, version = found.stdout.split()
+    return root, f"{root}/erts-{version}/bin"
+
+
+def _note_failed_cases(job: Job, logs: Path, since: float) -> None:
+    """The console does not name them."""
+    for log in logs.glob("ct_run*/*/*/suite.log"):
+        if log.stat().st_mtime < since:
+            continue
+        for case in log.read_text(errors="replace").split("=case ")[1:]:
+            if found := re.search(r"^=result +((?:failed|skipped).*?)(?=^=|\Z)", case,
+                                  re.MULTILINE | re.DOTALL):
+                job.note(f"{case.splitlines()[0].strip()}: {found[1].strip()[:1500]}")
 
 
 def common_test(name: str, about: str, needs: tuple[str, ...], priv: Path | None = None,
                 env: Mapping[str, str] | None = None) -> Step:
-    """All suites in a VM of their own. `priv` is another build's; its NIF is loaded instead."""
+    """All suites in a VM of their own. `priv` is another build's; its NIF is loaded instead.
+
+    The VM is started without `erl` and its shell, which cannot run under ThreadSanitizer, and
+    without a node name, which some suites want to give it themselves. What the VM starts is not
+    to inherit the sanitizer."""
 
     def body(job: Job) -> Counts:
         logs = LOGS / name
         logs.mkdir(parents=True, exist_ok=True)
-        settings = {**build.erl_libs(), **(env or {})}
+        root, bindir = _erlang_root()
+        settings = {**build.erl_libs(), **(env or {}), "ROOTDIR": root, "BINDIR": bindir,
+                    "EMU": "beam", "PROGNAME": "erl"}
         if priv is not None:
             settings["PENSTOCK_PRIV"] = str(priv)
-        ebin = ROOT / "_build/test/lib/penstock/ebin"
-        return job.tests(["ct_run", "-noshell", "-no_auto_compile", "-dir", _suites(),
-                          "-logdir", logs, "-pa", ebin, _suites()],
-                         counts.common_test, env=settings, timeout=600)
+        application = ROOT / "_build/test/lib/penstock"
+        suites = application / "tests/erlang"
+        code = (f'os:unsetenv("LD_PRELOAD"), R = ct:run_test([{{dir, "{suites}"}}, '
+                f'{{logdir, "{logs}"}}, {{auto_compile, false}}]), '
+                'io:format("result ~p~n", [R]), halt().')
+        flags = ["-Mea", "min"] if "libasan" in settings.get("LD_PRELOAD", "") else []
+        start = time.time()
+        found = job.tests([*fixed_addresses(), f"{bindir}/beam.smp", *flags, "--", "-root", root,
+                           "-bindir", bindir, "-progname", "erl", "--", "-home", Path.home(), "--",
+                           "-noshell", "-pa", application / "ebin", suites, "-eval", code],
+                          counts.common_test, env=settings, timeout=600)
+        if found.failed:
+            _note_failed_cases(job, logs, start)
+        return found
 
     return Step(name, about, body, ("build-suites", *needs))
 
@@ -165,8 +180,7 @@ def _other_pythons() -> list[Step]:
 
 
 def steps() -> list[Step]:
-    asan_vm = ASAN | {"LD_PRELOAD": preload("libasan.so"), "PYTHONMALLOC": "malloc",
-                      "ERL_FLAGS": "+Mea min"}
+    asan_vm = ASAN | {"LD_PRELOAD": preload("libasan.so"), "PYTHONMALLOC": "malloc"}
     return [
         Step("build-suites", "the Common Test suites", _compile_suites,
              ("build-erlang", "erlang-checks")),
@@ -182,7 +196,8 @@ def steps() -> list[Step]:
         pytest("pytest", "Python API", "release", None),
         common_test("ct-asan", "Common Test, ASAN and UBSAN in the VM", ("build-asan",),
                     build.BUILD / "asan/priv", asan_vm),
-        Step("ct-tsan", "Common Test, TSAN in the VM", _tsan_vm, ("build-suites", "build-tsan")),
+        common_test("ct-tsan", "Common Test, TSAN in the VM", ("build-tsan",),
+                    build.BUILD / "tsan/priv", TSAN_VM | {"LD_PRELOAD": preload("libtsan.so")}),
         pytest("pytest-asan", "Python API, ASAN and UBSAN", "asan", None,
                ASAN | {"LD_PRELOAD": preload("libasan.so"), "PYTHONMALLOC": "malloc"}),
         *_other_pythons(),

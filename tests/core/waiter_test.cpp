@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <thread>
@@ -192,6 +194,69 @@ TEST(ThreadWaiter, ReturnsOnASignal) {
   sleeper.join();
   EXPECT_EQ(woken.load(), Wake::signal);
   sigaction(SIGUSR1, &before, nullptr);
+}
+
+/// SIGUSR1 handled and blocked, and an eventfd, for a scope.
+class BlockedSignal {
+ public:
+  BlockedSignal() : event_(eventfd(0, EFD_CLOEXEC)) {
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    sigaction(SIGUSR1, &action, &before_);
+    sigset_t blocked;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &blocked, &mask_);
+  }
+  ~BlockedSignal() {
+    pthread_sigmask(SIG_SETMASK, &mask_, nullptr);
+    sigaction(SIGUSR1, &before_, nullptr);
+    close(event_);
+  }
+  BlockedSignal(const BlockedSignal&) = delete;
+  BlockedSignal& operator=(const BlockedSignal&) = delete;
+  [[nodiscard]] int event() const { return event_; }
+  [[nodiscard]] const sigset_t* mask() const { return &mask_; }
+
+ private:
+  int event_;
+  struct sigaction before_ {};
+  sigset_t mask_{};
+};
+
+TEST(ThreadWaiter, OnAnEventNoticesASignalThatCameBeforeItSlept) {
+  const BlockedSignal blocked;
+  WaitList list;
+  ThreadWaiter me(blocked.event(), blocked.mask());
+  list.add(me);
+  raise(SIGUSR1);
+  EXPECT_EQ(me.park(test::deadline()), Wake::signal);
+  EXPECT_EQ(me.park(now_ns() + 1'000'000), Wake::timeout);
+  EXPECT_FALSE(me.leave(list));
+}
+
+TEST(ThreadWaiter, OnAnEventIsWokenLikeAnyOther) {
+  const BlockedSignal blocked;
+  WaitList list;
+  ThreadWaiter me(blocked.event(), blocked.mask());
+  std::uint64_t const rounds = test::scaled(20'000);
+  std::jthread const notifier([&] {
+    test::Patience patience;
+    for (std::uint64_t round = 0; round < rounds; ++round) {
+      while (list.waiting() == 0) ASSERT_TRUE(patience.another_turn());
+      list.wake_one();
+    }
+    while (list.waiting() == 0) ASSERT_TRUE(patience.another_turn());
+    me.interrupt();
+  });
+  for (std::uint64_t round = 0; round < rounds; ++round) {
+    list.add(me);
+    ASSERT_EQ(me.park(test::deadline()), Wake::fired);
+    ASSERT_TRUE(me.leave(list));
+  }
+  list.add(me);
+  EXPECT_EQ(me.park(test::deadline()), Wake::interrupted);
+  EXPECT_FALSE(me.leave(list));
 }
 
 TEST(ThreadWaiter, SeesWhatTheNotifierDidBefore) {

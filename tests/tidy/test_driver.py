@@ -26,10 +26,6 @@ Ran 11 tests in 0.4s
 
 FAILED (failures=2, errors=1, skipped=3)
 """
-COMMON_TEST = """Testing a: TEST COMPLETE, 12 ok, 0 failed of 12 test cases
-Testing b: TEST COMPLETE, 30 ok, 2 failed, 5 skipped of 37 test cases
-Testing c: TEST COMPLETE, 1 ok, 0 failed, 3 (2/1) skipped of 4 test cases
-"""
 
 
 class Counting(unittest.TestCase):
@@ -44,7 +40,8 @@ class Counting(unittest.TestCase):
                  Counts(554, 0, 2)),
                 (counts.unittest, UNITTEST, Counts(6, 2, 3)),
                 (counts.unittest, "Ran 11 tests in 0.4s\n\nOK\n", Counts(11, 0, 0)),
-                (counts.common_test, COMMON_TEST, Counts(43, 2, 8)),
+                (counts.common_test, "x\nresult {129,1,{2,3}}\n", Counts(129, 4, 2)),
+                (counts.common_test, "result {error,whatever}\n", Counts()),
                 (counts.plain, "ok a\n7 passed, 1 failed, 2 skipped\n", Counts(7, 1, 2))):
             with self.subTest(text=text):
                 self.assertEqual(parse(text), expected)
