@@ -226,6 +226,7 @@ int head_bytes(std::uint8_t tag) {
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-function-size): one case for each tag of the format.
 Status Reader::next(Item& item) noexcept {
   if (at_ == end_) return Status::corrupt;
   const auto tag = static_cast<Tag>(*at_);

@@ -115,7 +115,7 @@ Context::~Context() {
   thread_->release();
 }
 
-void Context::interrupt(Ref<Call> only) noexcept {
+void Context::interrupt(const Ref<Call>& only) noexcept {
   if (parking().interrupt(thread_->interrupts, only.get())) thread_->runtime.request();
 }
 

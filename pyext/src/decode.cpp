@@ -121,6 +121,7 @@ bool Decoder::store(Frame& frame, PyObject* value) {
   return PyDict_SetItem(frame.container, key.get(), owned.get()) == 0;
 }
 
+// NOLINTNEXTLINE(readability-function-size): one case for each tag of the format.
 PyObject* Decoder::head() {
   const std::uint8_t* const start = reader_.position();
   wire::Item item;

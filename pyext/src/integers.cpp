@@ -48,7 +48,8 @@ PyObject* int_of_magnitude(bool negative, std::span<const std::uint8_t> magnitud
     for (std::size_t i = magnitude.size(); i > 0; --i) value = value << 8 | magnitude[i - 1];
     if (!negative) return PyLong_FromUnsignedLongLong(value);
     if (value <= std::uint64_t{1} << 63) {
-      return PyLong_FromLongLong(static_cast<long long>(~value + 1));
+      std::uint64_t const complement = ~value + 1;
+      return PyLong_FromLongLong(static_cast<long long>(complement));
     }
   }
   const PyRef positive =

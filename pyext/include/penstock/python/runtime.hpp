@@ -42,7 +42,7 @@ class Context final : public Object {
   /// Raises KeyboardInterrupt in the running request; in any, or only if it is still `only`.
   /// Ends waits inside Penstock at once; code that sleeps in C elsewhere sees it when it returns.
   /// Never blocks, needs no GIL. Any thread.
-  void interrupt(Ref<Call> only = {}) noexcept;
+  void interrupt(const Ref<Call>& only = {}) noexcept;
 
   /// Refuses new requests, interrupts the running one, drops the queued ones, and lets the thread
   /// end. Never blocks; any thread; idempotent.
