@@ -69,7 +69,9 @@ bool Context::Thread::next(Message& request) {
     auto woken = ThreadWaiter::Wake::fired;
     const Status status = requests->receive(request, kNoDeadline, waiter, &woken);
     if (status == Status::closed || parking().is_stopping(interrupts)) return false;
-    if (status == Status::ok) return true;
+    if (status == Status::ok && !parking().must_stop(&interrupts)) return true;
+    // The application stops, and this context will: nothing more begins. Dropped, a call answers.
+    request.clear();
     // Out of memory: somebody else may free some.
     if (status == Status::out_of_memory) sched_yield();
   }
