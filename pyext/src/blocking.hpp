@@ -25,16 +25,15 @@ template <class Attempt>
   for (;;) {
     // After the window has opened: a signal that comes from here on ends the sleep.
     if (PyErr_CheckSignals() != 0 || raise_async_exception()) return false;
-    auto woken = ThreadWaiter::Wake::timeout;
-    {
+    auto woken = ThreadWaiter::Wake::interrupted;
+    status = unfinished;
+    // Still with the GIL: between it and the list an interrupt could be raised that neither the
+    // look above nor the wake-up of those on the list would bring here.
+    if (parking().enter(thread)) {
       const GilRelease released;
-      status = unfinished;
-      if (parking().enter(thread)) {
-        status = attempt(thread.waiter, &woken);
-        parking().leave(thread);
-      } else {
-        woken = ThreadWaiter::Wake::interrupted;
-      }
+      woken = ThreadWaiter::Wake::timeout;
+      status = attempt(thread.waiter, &woken);
+      parking().leave(thread);
     }
     if (status != unfinished || woken == ThreadWaiter::Wake::timeout) return true;
     if (woken == ThreadWaiter::Wake::interrupted) {
