@@ -194,6 +194,8 @@ def test_threads_that_share_one_iterator_share_its_end(channel: Channel) -> None
 
 BLOCKED = """
 import erlang, erlang._native, os, signal, sys, threading
+# What runs in the background starts with Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 channel = erlang.Channel(erlang._native._new_channel(16))
 {setup}
 def kill():
