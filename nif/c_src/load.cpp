@@ -51,18 +51,23 @@ ErlNifFunc functions[] = {
 /// library is linked nodelete. Its address tells one mapped copy of the library from another.
 void* library_identity() noexcept { return &functions; }
 
-int load(ErlNifEnv* env, void** priv_data, ERL_NIF_TERM /*info*/) noexcept {
-  make_atoms(env);
+int take_over(ErlNifEnv* env, void** priv_data) noexcept {
   if (!open_channel_types(env) || !open_context_types(env)) return 1;
   set_host(&vm_host());
   *priv_data = library_identity();
   return 0;
 }
 
+int load(ErlNifEnv* env, void** priv_data, ERL_NIF_TERM /*info*/) noexcept {
+  make_atoms(env);
+  return take_over(env, priv_data);
+}
+
 /// Newer code of the module over the same library: the resource types change hands. Another copy of
-/// the library is refused, because Python runs in the first one.
-int upgrade(ErlNifEnv* env, void** priv_data, void** old_priv_data, ERL_NIF_TERM info) noexcept {
-  return *old_priv_data == library_identity() ? load(env, priv_data, info) : 1;
+/// the library is refused, because Python runs in the first one. The atoms are there, and in use.
+int upgrade(ErlNifEnv* env, void** priv_data, void** old_priv_data,
+            ERL_NIF_TERM /*info*/) noexcept {
+  return *old_priv_data == library_identity() ? take_over(env, priv_data) : 1;
 }
 
 }  // namespace

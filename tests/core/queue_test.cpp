@@ -322,7 +322,8 @@ TEST_P(QueueWithProducers, KeepsTheOrderOfEach) {
         Message message;
         ASSERT_TRUE(fill(message, bytes, {id, number}));
         ASSERT_EQ(queue.push(message), Status::ok);
-        while (pushed.fetch_add(1) + 1 - popped.load() > 200'000) {
+        // Signed: what is popped may not have been counted as pushed yet.
+        while (static_cast<std::int64_t>(pushed.fetch_add(1) + 1 - popped.load()) > 200'000) {
           pushed.fetch_sub(1);
           ASSERT_TRUE(patience.another_turn());
         }
