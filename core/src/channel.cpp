@@ -6,27 +6,22 @@
 
 namespace penstock {
 
-namespace {
+Channel::Channel(std::uint64_t max_size, Content content) noexcept
+    : max_size_(max_size), content_(content) {}
 
-constexpr std::uint32_t kFirstSpin_ns = 5'000;
-
-}  // namespace
-
-Channel::Channel(std::uint64_t max_size) noexcept
-    : max_size_(max_size), spin_ns_(std::min(kFirstSpin_ns, spin_limit_ns())) {}
-
-Channel::~Channel() {
-  if (Object* const peer = peer_.load(order::relaxed)) peer->release();  // O1 ordered it.
-}
-
-Ref<Channel> Channel::create(std::uint64_t max_size) noexcept {
-  Ref<Channel> channel = Ref<Channel>::steal(new (std::nothrow) Channel(max_size));
+Ref<Channel> Channel::create(std::uint64_t max_size, Content content) noexcept {
+  Ref<Channel> channel = Ref<Channel>::steal(new (std::nothrow) Channel(max_size, content));
   if (!channel || channel->queue_.init() != Status::ok) return {};
   return channel;
 }
 
 // Sending
 // ------------------------------------------------------------------------------------------
+
+/// Raw bytes that are referred to count, but not the words that refer to them.
+std::uint64_t Channel::cost_of(const Message& message) const noexcept {
+  return content_ == Content::bytes && message.owns_objects() ? message.pinned() : message.cost();
+}
 
 /// Exact: a compare-and-swap admits a message only if it fits at that instant; an addition that is
 /// taken back when it does not would refuse others that do.
@@ -73,9 +68,12 @@ bool Channel::has_room_for_others() const noexcept {
 
 Status Channel::put(Message& message) noexcept {
   if (queue_.is_closed()) return Status::closed;
-  std::uint64_t const cost = message.cost();
+  std::uint64_t const cost = cost_of(message);
+  std::uint64_t const pinned = message.pinned();
   if (const Status status = admit(cost); status != Status::ok) return status;
+  if (pinned != 0) pin(pinned);
   if (const Status status = queue_.push(message); status != Status::ok) {
+    if (pinned != 0) unpin(pinned);
     admitted_.fetch_sub(cost, order::relaxed);
     space_.wake_one();  // A sender may have been refused because of us.
     return status;
@@ -145,10 +143,11 @@ Status Channel::take(Message& message, bool* more) noexcept {
   const Status status = queue_.pop(message);
   if (status == Status::ok) {
     // The holder of the consumer role is the only writer.
-    released_.store(released_.load(order::relaxed) + message.cost(), order::release("C4"));
+    released_.store(released_.load(order::relaxed) + cost_of(message), order::release("C4"));
     *more = queue_.has_record();
   }
   unlock_consumer();
+  if (status == Status::ok && message.pinned() != 0) unpin(message.pinned());
   if (status == Status::ok && max_size_ != 0) space_.wake_one();
   if (status == Status::out_of_memory) *more = true;
   return status;
@@ -167,32 +166,11 @@ Status Channel::take_or_wait(Message& message, bool* more) noexcept {
   return status == Status::empty && no_sender ? Status::closed : status;
 }
 
-/// Looks for a message without being in line, for as long as that paid lately: the next message of
-/// a stream comes within microseconds, and parking costs the sender a system call.
-bool Channel::spin_for_data(std::int64_t started_ns, std::int64_t deadline_ns) noexcept {
-  std::uint32_t const budget = spin_ns_.load(order::relaxed);
-  if (budget == 0) return false;
-  std::int64_t const until = std::min(started_ns + budget, deadline_ns);
-  do {
-    for (int look = 0; look < 16; ++look) {
-      lock_consumer();
-      const bool found = queue_.has_record();
-      unlock_consumer();
-      if (found) return true;
-      for (int pause = 0; pause < 4; ++pause) spin_pause(0);
-    }
-  } while (now_ns() < until);
-  return false;
-}
-
-/// Doubles what spinning may cost after a wait that was short enough to be spun through, halves it
-/// after a longer one.
-void Channel::learn(std::int64_t waited_ns) noexcept {
-  std::uint32_t const limit = spin_limit_ns();
-  std::uint32_t const budget = spin_ns_.load(order::relaxed);
-  spin_ns_.store(
-      waited_ns < limit ? std::min(limit, std::max(2 * budget, kFirstSpin_ns)) : budget / 2,
-      order::relaxed);
+bool Channel::looks_ready() noexcept {
+  lock_consumer();
+  const bool found = queue_.has_record();
+  unlock_consumer();
+  return found;
 }
 
 Status Channel::receive(Message& message, std::int64_t deadline_ns, ThreadWaiter& me,
@@ -202,10 +180,10 @@ Status Channel::receive(Message& message, std::int64_t deadline_ns, ThreadWaiter
     return status;
   }
   std::int64_t const started = now_ns();
-  if (spin_for_data(started, deadline_ns)) {
+  if (spin_.spin(started, deadline_ns, [this] { return looks_ready(); })) {
     if (const Status status = try_receive(message); status != Status::empty) {
       WaitList::forget_place(me);
-      learn(now_ns() - started);
+      spin_.learn(now_ns() - started);
       return status;
     }
   }
@@ -220,13 +198,13 @@ Status Channel::receive(Message& message, std::int64_t deadline_ns, ThreadWaiter
       // The wake-up we did not need may have been for a message that is still queued.
       if (fired || (more && data_.waiting() != 0)) data_.wake_one();
       WaitList::forget_place(me);
-      learn(now_ns() - started);
+      spin_.learn(now_ns() - started);
       return status;
     }
     if (wake != ThreadWaiter::Wake::fired) {
       if (fired) data_.wake_one();
       if (wake != ThreadWaiter::Wake::signal) WaitList::forget_place(me);
-      learn(now_ns() - started);
+      spin_.learn(now_ns() - started);
       *woken = wake;
       return Status::empty;
     }
@@ -256,17 +234,6 @@ std::uint64_t Channel::size() const noexcept {
   std::uint64_t const queued = difference > 0 ? static_cast<std::uint64_t>(difference) : 0;
   // What was received between the two looks may have made room for what was sent.
   return max_size_ == 0 ? queued : std::min(queued, max_size_);
-}
-
-Object* Channel::peer() const noexcept { return peer_.load(order::acquire("C3")); }
-
-bool Channel::set_peer(Ref<Object>& peer) noexcept {
-  Object* none = nullptr;
-  if (!peer_.compare_exchange_strong(none, peer.get(), order::release("C3"), order::relaxed)) {
-    return false;
-  }
-  (void)peer.take();  // Ours now.
-  return true;
 }
 
 }  // namespace penstock

@@ -25,4 +25,17 @@ void Object::destroy() noexcept {
 #endif
 }
 
+Addressable::~Addressable() {
+  if (Object* const peer = peer_.load(order::relaxed)) peer->release();  // O1 ordered it.
+}
+
+bool Addressable::set_peer(Ref<Object>& peer) noexcept {
+  Object* none = nullptr;
+  if (!peer_.compare_exchange_strong(none, peer.get(), order::release("C3"), order::relaxed)) {
+    return false;
+  }
+  (void)peer.take();  // Ours now.
+  return true;
+}
+
 }  // namespace penstock

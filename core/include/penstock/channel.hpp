@@ -6,6 +6,7 @@
 #include "penstock/message.hpp"
 #include "penstock/queue.hpp"
 #include "penstock/ref.hpp"
+#include "penstock/spin.hpp"
 #include "penstock/status.hpp"
 #include "penstock/waiter.hpp"
 
@@ -25,7 +26,8 @@ namespace penstock {
 /// Cost: a send is one compare-and-swap, one fetch-and-add, one copy, one fence; no allocation (a
 /// new 64 KiB slab comes recycled), no system call unless somebody sleeps.
 ///
-/// Units: sizes are bytes of wire form plus the bytes of large binaries that it refers to.
+/// Units: sizes are bytes of wire form plus the bytes of large binaries that it refers to; in a
+/// channel of raw bytes exactly those bytes.
 ///
 /// Memory ordering: what a thread did before its send is visible to the thread that receives it.
 ///
@@ -34,16 +36,20 @@ namespace penstock {
 ///   C2  remove_sender decrements senders_, release -> receive_or_wait loads it, acquire, and then
 ///       looks for a message: "no sender left" is read before "empty", so what the last sender sent
 ///       is not missed.
-///   C3  set_peer, release -> peer, acquire: the peer's contents.
 ///   C4  admit raises admitted_, a receiver released_, release -> admit reads each, acquire: it
 ///       never sees one count without what came before it of the other, and so never refuses what
 ///       fits.
 ///   W1  (waiter.hpp) commit or close against receivers that go to sleep, released_ against senders
 ///       that do.
-class Channel final : public Object {
+class Channel final : public Addressable {
  public:
+  /// What its messages are: terms in wire form, or raw bytes (bytes.hpp).
+  enum class Content : std::uint8_t { terms, bytes };
+
   /// `max_size` 0: unbounded. nullptr when memory ran out.
-  [[nodiscard]] static Ref<Channel> create(std::uint64_t max_size) noexcept;
+  [[nodiscard]] static Ref<Channel> create(std::uint64_t max_size,
+                                           Content content = Content::terms) noexcept;
+  [[nodiscard]] Content content() const noexcept { return content_; }
 
   /// Moves `message` into the channel: ok, or full, too_large, closed, out_of_memory and the
   /// message stays as it is.
@@ -86,14 +92,16 @@ class Channel final : public Object {
   void pass_on_data() noexcept { data_.wake_one(); }
   void pass_on_space() noexcept { space_.wake_one(); }
 
-  /// A slot for whoever represents this channel to a VM. Set once, freed with the channel.
-  [[nodiscard]] Object* peer() const noexcept;
-  /// False if there is one already; then `peer` is not taken.
-  [[nodiscard]] bool set_peer(Ref<Object>& peer) noexcept;
+  /// Bytes of large binaries that this channel keeps alive: those that queued messages refer to,
+  /// and those of views taken from it, which their owner counts in and out.
+  [[nodiscard]] std::uint64_t pinned() const noexcept { return pinned_.load(order::relaxed); }
+  void pin(std::uint64_t bytes) noexcept { pinned_.fetch_add(bytes, order::relaxed); }
+  void unpin(std::uint64_t bytes) noexcept { pinned_.fetch_sub(bytes, order::relaxed); }
 
  private:
-  explicit Channel(std::uint64_t max_size) noexcept;
-  ~Channel() override;
+  Channel(std::uint64_t max_size, Content content) noexcept;
+  ~Channel() override = default;
+  [[nodiscard]] std::uint64_t cost_of(const Message& message) const noexcept;
   [[nodiscard]] Status admit(std::uint64_t cost) noexcept;
   [[nodiscard]] bool fits(std::uint64_t admitted) noexcept;
   [[nodiscard]] Status put(Message& message) noexcept;
@@ -101,14 +109,14 @@ class Channel final : public Object {
   void wake_receivers() noexcept;
   [[nodiscard]] Status take(Message& message, bool* more) noexcept;
   [[nodiscard]] Status take_or_wait(Message& message, bool* more) noexcept;
-  [[nodiscard]] bool spin_for_data(std::int64_t started_ns, std::int64_t deadline_ns) noexcept;
-  void learn(std::int64_t waited_ns) noexcept;
+  [[nodiscard]] bool looks_ready() noexcept;
   void lock_consumer() noexcept;
   void unlock_consumer() noexcept;
 
   const std::uint64_t max_size_;
-  Atomic<Object*> peer_{nullptr};
+  const Content content_;
   Atomic<std::uint32_t> senders_{0};
+  Atomic<std::uint64_t> pinned_{0};  // A statistic; touched by large messages only.
 
   Queue queue_;
 
@@ -119,7 +127,7 @@ class Channel final : public Object {
   // Consumers' line.
   alignas(128) Atomic<std::uint64_t> released_{0};
   Atomic<std::uint32_t> consumer_{0};
-  Atomic<std::uint32_t> spin_ns_;  // What spinning is worth at present; a hint.
+  SpinBudget spin_;
 
   // Read by everybody, written only when somebody sleeps.
   alignas(128) WaitList data_;

@@ -32,6 +32,8 @@ class Message {
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   /// What it counts against max_size: its bytes and those that it pins elsewhere.
   [[nodiscard]] std::uint64_t cost() const noexcept { return size_ + pinned_; }
+  /// Bytes of the objects that it refers to.
+  [[nodiscard]] std::uint64_t pinned() const noexcept { return pinned_; }
 
   /// Room for `count` more bytes at the end; nullptr when memory ran out or the message is too
   /// long.

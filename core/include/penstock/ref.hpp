@@ -69,4 +69,23 @@ class Ref {
   T* object_ = nullptr;
 };
 
+/// An object that a VM may know by a reference of its own: has a slot for whoever represents it
+/// there. Set once, freed with the object.
+///
+/// Threads: any. Edges:
+///   C3  set_peer, release -> peer, acquire: the peer's contents.
+class Addressable : public Object {
+ public:
+  [[nodiscard]] Object* peer() const noexcept { return peer_.load(order::acquire("C3")); }
+  /// False if there is one already; then `peer` is not taken.
+  [[nodiscard]] bool set_peer(Ref<Object>& peer) noexcept;
+
+ protected:
+  Addressable() = default;
+  ~Addressable() override;
+
+ private:
+  Atomic<Object*> peer_{nullptr};
+};
+
 }  // namespace penstock

@@ -15,7 +15,9 @@ enum class Status : std::uint8_t {
   too_large,      ///< Will never fit.
   out_of_memory,  ///< Nothing was changed.
   unreachable,    ///< No such process, or no VM.
-  limit,          ///< A configured limit (atoms) is reached.
+  limit,          ///< A configured limit (atoms, bytes of a body) is reached.
+  too_long,       ///< More than was announced.
+  no_reader,      ///< Waiting for room is in vain: whoever read is gone.
   corrupt,        ///< Bytes that no encoder of ours writes.
 };
 

@@ -73,6 +73,8 @@ class WaitList {
     full_fence(armed_, "W1");
     return armed_.load(order::relaxed) != 0;
   }
+  /// For a waiter that writes more than add() did before it looks at its condition.
+  void fence() noexcept { full_fence(armed_, "W1"); }
   [[nodiscard]] std::uint32_t waiting() const noexcept { return armed_.load(order::relaxed); }
 
  private:

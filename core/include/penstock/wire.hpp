@@ -70,7 +70,7 @@ enum Tag : std::uint8_t {
 
 /// What the Python object of an opaque term is called.
 enum class OpaqueKind : std::uint8_t { pid, reference, port, fun };
-enum class HandleKind : std::uint8_t { channel, call };
+enum class HandleKind : std::uint8_t { channel, call, stream };
 /// How pinned bytes read: kBinary, kBytesTuple or kBytes.
 enum class PinnedAs : std::uint8_t { binary, bytes_tuple, bytes };
 

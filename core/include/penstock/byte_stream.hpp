@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "penstock/chunk.hpp"
+#include "penstock/message.hpp"
+#include "penstock/position_line.hpp"
+#include "penstock/ref.hpp"
+#include "penstock/spin.hpp"
+#include "penstock/status.hpp"
+#include "penstock/waiter.hpp"
+#include "penstock/wire.hpp"
+
+namespace penstock {
+
+/// Bytes on their way from writers to readers, without boundaries: the store behind py_buffer. A
+/// chain of chunks that never move; what was written never changes.
+///
+///   first_ ─► chunk ─► chunk ─► chunk ◄─ tail_
+///               ▲ read_            ▲ written_
+///
+/// Threads: writers from any thread; they exclude each other by a try-lock that is held for the
+/// copy of less than bytes::kPinThreshold bytes (callers pass longer ones by reference). Readers
+/// from any thread; they exclude each other by the reader role, see Reading. Writers and readers
+/// never wait for each other: a written position is published, a read position too.
+///
+/// Cost: a write is a copy, or one allocation if by reference, a fence and a load; no system call
+/// unless somebody sleeps. Memory: a chunk of 4 KiB to 64 KiB (or the announced length, if less)
+/// at a time, so an announcement allocates nothing.
+///
+/// Units: positions and sizes are bytes from the beginning of the stream.
+///
+/// Edges (read_ needs none: writers only count with it):
+///   B1  write publishes written_, release -> a reader loads it, acquire: the bytes, and the chunks
+///       that hold them.
+///   B2  (chunk.hpp) the chain.
+///   B4  close and abort store end_, release -> readers load it, acquire, before they load
+///   written_:
+///       what was written before the end is not missed, and abort's reason is there.
+///   B5  unlock -> lock of the writers' lock: tail_ and the position that is not yet published.
+///   B6  unlock -> lock of the reader role: everything that Reading touches.
+///   W1  (position_line.hpp) written_, end_ and pressed_ against readers that go to sleep; read_
+///       and end_ against writers that do.
+class ByteStream final : public Addressable {
+ public:
+  static constexpr std::uint64_t kUnknown = UINT64_MAX;
+
+  struct Options {
+    std::uint64_t content_length = kUnknown;  ///< At most this is accepted; its end is the end.
+    std::uint64_t max_unread = 0;             ///< Bytes not yet read that are accepted; 0: any.
+    std::uint64_t limit = kUnknown;           ///< Bytes in all; more aborts the stream.
+    bool retains = true;                      ///< What was read stays, for seek().
+  };
+
+  /// How the stream ends, or that it goes on.
+  enum class End : std::uint32_t {
+    open,
+    complete,   ///< Closed, or the announced length was reached.
+    truncated,  ///< Closed before the announced length was reached.
+    aborted,    ///< See reason().
+  };
+
+  /// nullptr when memory ran out.
+  [[nodiscard]] static Ref<ByteStream> create(const Options& options) noexcept;
+  [[nodiscard]] const Options& options() const noexcept { return options_; }
+
+  // Writing
+  // ------------------------------------------------------------------------------------------
+
+  /// Appends a copy: ok, or nothing is written: full, too_large (more than max_unread), too_long
+  /// (more than was announced), limit (and the stream is aborted), closed (by either side, or
+  /// aborted), out_of_memory.
+  [[nodiscard]] Status write(std::span<const std::uint8_t> bytes) noexcept;
+  /// Appends by reference, and takes `bytes` over if ok.
+  [[nodiscard]] Status write(Ref<wire::PinnedBytes>& bytes) noexcept;
+  /// For a writer in line for room: instead of full, no_reader when whoever read is gone.
+  [[nodiscard]] Status full_or_abandoned() const noexcept;
+  /// For a writer of `count` bytes that is in space_waiters(): wake me when they fit.
+  void want_room(std::uint64_t count) noexcept;
+  [[nodiscard]] WaitList& space_waiters() noexcept { return space_.waiters(); }
+
+  /// The end, for readers once they have read what is there. Idempotent; the first end counts.
+  void close() noexcept;
+  /// The end, and an error for readers that want more than is there. `reason`: a term in wire form,
+  /// or nullptr.
+  void abort(std::unique_ptr<Message> reason) noexcept;
+  /// The readers' side is done: writes are refused, what is there is the whole of it.
+  void close_by_reader() noexcept;
+
+  [[nodiscard]] bool is_closed() const noexcept { return ended() != kOpen; }
+  [[nodiscard]] bool is_closed_by_reader() const noexcept { return ended() == kClosedByReader; }
+  [[nodiscard]] std::uint64_t written() const noexcept {
+    return written_.load(order::acquire("B1"));
+  }
+  [[nodiscard]] std::uint64_t position() const noexcept { return read_.load(order::relaxed); }
+  /// Bytes kept alive elsewhere for this stream.
+  [[nodiscard]] std::uint64_t pinned() const noexcept { return pinned_.load(order::relaxed); }
+
+  /// Whoever might read is counted, so that a writer does not wait for room in vain.
+  void add_reader() noexcept;
+  void remove_reader() noexcept;
+
+  // Waiting for bytes
+  // ----------------------------------------------------------------------------------------
+
+  /// What a reader waits for: that `position` is written, the end, or that a writer finds no room.
+  [[nodiscard]] bool is_worth_a_look(std::uint64_t position) const noexcept;
+  /// Blocks this thread until is_worth_a_look(position): ok; else empty, and `*woken` tells why.
+  /// Spins for a little while first if that paid lately. Release the GIL before.
+  [[nodiscard]] Status await(std::uint64_t position, std::int64_t deadline_ns, ThreadWaiter& me,
+                             ThreadWaiter::Wake* woken) noexcept;
+  /// For waiters that are not threads: add to the list, want(), look, then sleep.
+  [[nodiscard]] WaitList& data_waiters() noexcept { return data_.waiters(); }
+  void want(std::uint64_t position) noexcept { data_.want(position); }
+
+  // Reading
+  // ------------------------------------------------------------------------------------------
+
+  /// Everything a reader does is done inside a Reading, which holds the reader role.
+  class Reading;
+  [[nodiscard]] bool try_begin_reading() noexcept;
+  /// Sleeps while another reader copies.
+  void begin_reading() noexcept;
+  void end_reading() noexcept;
+
+ private:
+  static constexpr std::uint32_t kOpen = 0, kClosed = 1, kAborted = 2, kClosedByReader = 3;
+
+  explicit ByteStream(const Options& options) noexcept : options_(options) {}
+  ~ByteStream() override;
+
+  void lock_writers() noexcept;
+  void unlock_writers() noexcept;
+  [[nodiscard]] Status admit(std::uint64_t count) noexcept;
+  [[nodiscard]] Status append_copy(std::span<const std::uint8_t> bytes) noexcept;
+  [[nodiscard]] Status append_reference(Ref<wire::PinnedBytes>& bytes) noexcept;
+  [[nodiscard]] std::size_t next_capacity() const noexcept;
+  void link(Chunk* chunk) noexcept;
+  template <class Append>
+  [[nodiscard]] Status write(std::uint64_t count, Append append) noexcept;
+  void end(std::uint32_t how, std::unique_ptr<Message> reason) noexcept;
+  [[nodiscard]] std::uint32_t ended() const noexcept { return end_.load(order::acquire("B4")); }
+
+  const Options options_;
+  Atomic<Chunk*> first_{nullptr};
+  Atomic<std::uint32_t> end_{kOpen};
+  Atomic<std::uint32_t> readers_{0};
+  Atomic<std::uint32_t> had_reader_{0};
+  Atomic<std::uint64_t> pinned_{0};  // A statistic.
+  std::unique_ptr<Message> reason_;  // Written once, before end_.
+
+  // Writers' line.
+  alignas(128) Atomic<std::uint64_t> written_{0};
+  Atomic<std::uint32_t> writers_lock_{0};
+  Chunk* tail_ = nullptr;
+
+  // Readers' line. read_ is written by the holder of the role only.
+  alignas(128) Atomic<std::uint64_t> read_{0};
+  Atomic<std::uint32_t> reader_role_{0};  // 0 free, 1 held, 2 held and waited for; a futex.
+  Atomic<std::uint32_t> pressed_{0};      // A writer found no room since a reader last looked.
+  Chunk* head_ = nullptr;                 // The oldest that is kept, once known.
+  Chunk* at_ = nullptr;                   // Holds read_, or ends there.
+  std::uint64_t base_ = 0;                // The least position that seek() can reach.
+  struct Searches;
+  std::unique_ptr<Searches> searches_;
+  SpinBudget spin_;
+
+  // Read by both, written only when somebody sleeps.
+  alignas(128) PositionLine data_;
+  PositionLine space_;
+};
+
+/// The reader role, for a scope.
+///
+/// Cost: O(1), but for copies, searches, and seek(), which walks the chain. Copying and searching
+/// may be done without the GIL.
+class ByteStream::Reading {
+ public:
+  /// The role is the caller's: after try_begin_reading() or begin_reading(). Given back at the end.
+  explicit Reading(ByteStream& stream) noexcept;
+  ~Reading();
+  Reading(const Reading&) = delete;
+  Reading& operator=(const Reading&) = delete;
+
+  /// The end as of now. Ask for it before available(): what came before it is then counted.
+  [[nodiscard]] End end() noexcept;
+  /// After End::aborted: a term in wire form, or nullptr if there was no memory for it.
+  [[nodiscard]] const Message* reason() const noexcept { return stream_.reason_.get(); }
+  [[nodiscard]] std::uint64_t position() const noexcept { return position_; }
+  /// Bytes from position() on that are there.
+  [[nodiscard]] std::uint64_t available() noexcept;
+  /// The position after the last byte that is there.
+  [[nodiscard]] std::uint64_t written() noexcept { return position_ + available(); }
+  /// The least position that seek() can reach.
+  [[nodiscard]] std::uint64_t base() const noexcept { return stream_.base_; }
+
+  /// Copies `count` bytes from `from` on, position() <= from, all of which are there.
+  void copy(std::uint64_t from, std::uint8_t* to, std::size_t count) noexcept;
+  /// For a reader that is about to take all there is: no writer is short of room then.
+  void relieve() noexcept;
+  /// Moves on by `count` bytes that are there; what is not retained is freed.
+  void consume(std::uint64_t count) noexcept;
+  /// Takes back what consume() moved on by: `bytes` are the last before position(). Nobody else may
+  /// have read since. False when memory ran out.
+  [[nodiscard]] bool put_back(std::span<const std::uint8_t> bytes) noexcept;
+  /// To any position in [base(), written()].
+  void seek(std::uint64_t position) noexcept;
+
+  /// `count` bytes from position() on, if one chunk holds them all: data is nullptr otherwise.
+  /// `owner` keeps them.
+  struct Piece {
+    const std::uint8_t* data;
+    Ref<Object> owner;
+  };
+  [[nodiscard]] Piece piece(std::size_t count) noexcept;
+
+  /// Where `needle` first begins in [from, to), position() <= from, to <= written(); kNowhere if it
+  /// does not end before `to`. Remembers how far it looked, so that looking for the same again
+  /// after more has arrived costs only what is new.
+  static constexpr std::uint64_t kNowhere = UINT64_MAX;
+  [[nodiscard]] std::uint64_t find(std::span<const std::uint8_t> needle, std::uint64_t from,
+                                   std::uint64_t to) noexcept;
+  /// Same for one byte, without remembering.
+  [[nodiscard]] std::uint64_t find(std::uint8_t byte, std::uint64_t from,
+                                   std::uint64_t to) noexcept;
+
+ private:
+  /// The bytes of [from, to) that the chunk which holds `from` has.
+  [[nodiscard]] std::span<const std::uint8_t> span_at(std::uint64_t from,
+                                                      std::uint64_t to) noexcept;
+  [[nodiscard]] Chunk* chunk_at(std::uint64_t position) noexcept;
+  void free_consumed() noexcept;
+  [[nodiscard]] std::uint64_t search(std::span<const std::uint8_t> needle, std::uint64_t from,
+                                     std::uint64_t to) noexcept;
+  [[nodiscard]] std::uint64_t search_border(std::span<const std::uint8_t> needle,
+                                            std::uint64_t border, std::uint64_t from,
+                                            std::uint64_t to) noexcept;
+  [[nodiscard]] std::uint64_t search_border_slowly(std::span<const std::uint8_t> needle,
+                                                   std::uint64_t first, std::uint64_t border,
+                                                   std::uint64_t to) noexcept;
+
+  ByteStream& stream_;
+  std::uint64_t position_;
+  Chunk* looked_;  // Where the last chunk_at() ended.
+};
+
+}  // namespace penstock

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "penstock/shim.hpp"
+
+namespace penstock {
+
+/// How long a consumer looks again and again before it sleeps: for as long as that paid lately. The
+/// next piece of a stream comes within microseconds, and a sleep costs the producer a system call.
+///
+/// Threads: any; a hint, so every access is relaxed.
+class SpinBudget {
+ public:
+  /// Calls `ready()` until it is true, the budget is spent, or `deadline_ns` passes.
+  template <class Ready>
+  [[nodiscard]] bool spin(std::int64_t started_ns, std::int64_t deadline_ns, Ready ready) noexcept {
+    std::uint32_t const budget = ns_.load(order::relaxed);
+    if (budget == 0) return false;
+    std::int64_t const until = std::min(started_ns + budget, deadline_ns);
+    do {
+      for (int look = 0; look < 16; ++look) {
+        if (ready()) return true;
+        for (int pause = 0; pause < 4; ++pause) spin_pause(0);
+      }
+    } while (now_ns() < until);
+    return false;
+  }
+
+  /// Doubles the budget after a wait that was short enough to be spun through, halves it after a
+  /// longer one.
+  void learn(std::int64_t waited_ns) noexcept {
+    std::uint32_t const limit = spin_limit_ns();
+    std::uint32_t const budget = ns_.load(order::relaxed);
+    ns_.store(waited_ns < limit ? std::min(limit, std::max(2 * budget, kFirst_ns)) : budget / 2,
+              order::relaxed);
+  }
+
+ private:
+  static constexpr std::uint32_t kFirst_ns = 5'000;
+  Atomic<std::uint32_t> ns_{std::min(kFirst_ns, spin_limit_ns())};
+};
+
+}  // namespace penstock

@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "penstock/byte_stream.hpp"
+
+#include <algorithm>
+#include <new>
+#include <utility>
+
+#include "byte_search.hpp"
+
+namespace penstock {
+
+namespace {
+
+constexpr std::size_t kFirstCapacity = 4096 - sizeof(Chunk);
+constexpr std::size_t kMaxCapacity = 65536 - sizeof(Chunk);
+
+}  // namespace
+
+Ref<ByteStream> ByteStream::create(const Options& options) noexcept {
+  return Ref<ByteStream>::steal(new (std::nothrow) ByteStream(options));
+}
+
+ByteStream::~ByteStream() {
+  // O1 ordered whatever the other threads did.
+  Chunk* chunk = head_ != nullptr ? head_ : first_.load(order::relaxed);
+  while (chunk != nullptr) {
+    Chunk* const next = chunk->next();
+    chunk->release();
+    chunk = next;
+  }
+}
+
+// Writing
+// ------------------------------------------------------------------------------------------
+
+void ByteStream::lock_writers() noexcept {
+  for (unsigned turn = 0; writers_lock_.exchange(1, order::acquire("B5")) != 0; ++turn) {
+    spin_pause(turn);  // Held for one copy of a few KiB.
+  }
+}
+
+void ByteStream::unlock_writers() noexcept { writers_lock_.store(0, order::release("B5")); }
+
+/// Holds the writers' lock.
+Status ByteStream::admit(std::uint64_t count) noexcept {
+  if (end_.load(order::relaxed) != kOpen) return Status::closed;  // Set under the lock.
+  std::uint64_t const written = written_.load(order::relaxed);    // We are the writer.
+  if (count > options_.content_length - written) return Status::too_long;
+  if (count > options_.limit - written) return Status::limit;
+  if (options_.max_unread == 0) return Status::ok;
+  if (count > options_.max_unread) return Status::too_large;
+  std::uint64_t const unread = written - read_.load(order::relaxed);
+  return unread + count <= options_.max_unread ? Status::ok : Status::full;
+}
+
+template <class Append>
+Status ByteStream::write(std::uint64_t count, Append append) noexcept {
+  lock_writers();
+  Status status = admit(count);
+  if (status == Status::ok && count != 0) status = append();
+  std::uint64_t const end = written_.load(order::relaxed) + count;
+  if (status == Status::ok) written_.store(end, order::release("B1"));
+  unlock_writers();
+  if (status == Status::ok) {
+    data_.advance(end);
+  } else if (status == Status::full) {
+    pressed_.store(1, order::relaxed);  // Ordered by the fence of the next line.
+    data_.wake_all();
+  } else if (status == Status::limit) {
+    std::unique_ptr<Message> reason(new (std::nothrow) Message());
+    if (reason != nullptr) (void)wire::Writer(*reason).atom("limit");  // Fits inside.
+    abort(std::move(reason));
+  }
+  return status;
+}
+
+Status ByteStream::write(std::span<const std::uint8_t> bytes) noexcept {
+  return write(bytes.size(), [&] { return append_copy(bytes); });
+}
+
+Status ByteStream::write(Ref<wire::PinnedBytes>& bytes) noexcept {
+  return write(bytes->bytes().size(), [&] { return append_reference(bytes); });
+}
+
+/// Grows with what arrives, and never for more than was announced.
+std::size_t ByteStream::next_capacity() const noexcept {
+  std::size_t capacity = kFirstCapacity;
+  if (tail_ != nullptr && !tail_->is_pinned()) capacity = 2 * tail_->capacity();
+  if (options_.content_length != kUnknown) capacity = kMaxCapacity;
+  std::uint64_t const missing = options_.content_length - written_.load(order::relaxed);
+  return static_cast<std::size_t>(
+      std::min<std::uint64_t>(missing, std::min(capacity, kMaxCapacity)));
+}
+
+void ByteStream::link(Chunk* chunk) noexcept {
+  if (tail_ == nullptr) {
+    first_.store(chunk, order::release("B2"));
+  } else {
+    tail_->set_next(chunk);
+  }
+  tail_ = chunk;
+}
+
+Status ByteStream::append_copy(std::span<const std::uint8_t> bytes) noexcept {
+  std::uint64_t const at = written_.load(order::relaxed);
+  std::size_t used = 0;
+  std::size_t room = 0;
+  if (tail_ != nullptr && !tail_->is_pinned()) {
+    used = static_cast<std::size_t>(at - tail_->start());
+    room = tail_->capacity() - used;
+  }
+  Chunk* const last = tail_;
+  std::size_t const here = std::min(room, bytes.size());
+  std::size_t const rest = bytes.size() - here;
+  if (rest != 0) {
+    // Before anything is copied, so that there is nothing to undo.
+    Chunk* const chunk = Chunk::create(at + here, std::max(rest, next_capacity()));
+    if (chunk == nullptr) return Status::out_of_memory;
+    copy_in(chunk->room(), bytes.data() + here, rest);
+    link(chunk);
+  }
+  if (here != 0) copy_in(last->room() + used, bytes.data(), here);
+  return Status::ok;
+}
+
+Status ByteStream::append_reference(Ref<wire::PinnedBytes>& bytes) noexcept {
+  Chunk* const chunk = Chunk::create(written_.load(order::relaxed), bytes);
+  if (chunk == nullptr) return Status::out_of_memory;
+  pinned_.fetch_add(chunk->capacity(), order::relaxed);
+  link(chunk);
+  return Status::ok;
+}
+
+Status ByteStream::full_or_abandoned() const noexcept {
+  const bool abandoned =
+      readers_.load(order::relaxed) == 0 && had_reader_.load(order::relaxed) != 0;
+  return abandoned ? Status::no_reader : Status::full;
+}
+
+void ByteStream::want_room(std::uint64_t count) noexcept {
+  std::uint64_t const end = written_.load(order::relaxed) + count;
+  // No earlier than now: others may write meanwhile, and then the writer looks in vain.
+  space_.want(end > options_.max_unread ? end - options_.max_unread : 0);
+}
+
+void ByteStream::end(std::uint32_t how, std::unique_ptr<Message> reason) noexcept {
+  lock_writers();
+  if (end_.load(order::relaxed) == kOpen) {
+    reason_ = std::move(reason);
+    end_.store(how, order::release("B4"));
+  }
+  unlock_writers();
+  data_.wake_all();
+  space_.wake_all();
+}
+
+void ByteStream::close() noexcept { end(kClosed, nullptr); }
+void ByteStream::close_by_reader() noexcept { end(kClosedByReader, nullptr); }
+void ByteStream::abort(std::unique_ptr<Message> reason) noexcept {
+  end(kAborted, std::move(reason));
+}
+
+void ByteStream::add_reader() noexcept {
+  readers_.fetch_add(1, order::relaxed);
+  had_reader_.store(1, order::relaxed);
+}
+
+void ByteStream::remove_reader() noexcept {
+  if (readers_.fetch_sub(1, order::relaxed) == 1) space_.wake_all();
+}
+
+// Waiting for bytes
+// --------------------------------------------------------------------------------------
+
+bool ByteStream::is_worth_a_look(std::uint64_t position) const noexcept {
+  return written_.load(order::acquire("B1")) >= position || ended() != kOpen ||
+         pressed_.load(order::relaxed) != 0;
+}
+
+Status ByteStream::await(std::uint64_t position, std::int64_t deadline_ns, ThreadWaiter& me,
+                         ThreadWaiter::Wake* woken) noexcept {
+  std::int64_t const started = now_ns();
+  if (spin_.spin(started, deadline_ns, [&] { return is_worth_a_look(position); })) {
+    spin_.learn(now_ns() - started);
+    return Status::ok;
+  }
+  data_.waiters().add(me);
+  data_.want(position);
+  ThreadWaiter::Wake wake = ThreadWaiter::Wake::fired;
+  const bool ready = is_worth_a_look(position);
+  if (!ready) wake = me.park(deadline_ns);
+  (void)me.leave(data_.waiters());
+  WaitList::forget_place(me);
+  spin_.learn(now_ns() - started);
+  if (ready || wake == ThreadWaiter::Wake::fired) return Status::ok;
+  *woken = wake;
+  return Status::empty;
+}
+
+// The reader role
+// ----------------------------------------------------------------------------------------
+
+bool ByteStream::try_begin_reading() noexcept {
+  std::uint32_t free = 0;
+  return reader_role_.compare_exchange_strong(free, 1, order::acquire("B6"), order::relaxed);
+}
+
+void ByteStream::begin_reading() noexcept {
+  if (try_begin_reading()) return;
+  while (reader_role_.exchange(2, order::acquire("B6")) != 0) {
+    futex_wait(reader_role_, 2, kNoDeadline);
+  }
+}
+
+void ByteStream::end_reading() noexcept {
+  if (reader_role_.exchange(0, order::release("B6")) == 2) futex_wake(&reader_role_, 1);
+}
+
+ByteStream::Reading::Reading(ByteStream& stream) noexcept
+    : stream_(stream), position_(stream.read_.load(order::relaxed)), looked_(stream.at_) {}
+
+ByteStream::Reading::~Reading() { stream_.end_reading(); }
+
+ByteStream::End ByteStream::Reading::end() noexcept {
+  std::uint32_t const how = stream_.ended();
+  std::uint64_t const announced = stream_.options_.content_length;
+  if (announced != kUnknown && stream_.written() >= announced) return End::complete;
+  switch (how) {
+    case kOpen:
+      return End::open;
+    case kClosed:
+      return announced != kUnknown ? End::truncated : End::complete;
+    case kAborted:
+      return End::aborted;
+    default:
+      return End::complete;
+  }
+}
+
+std::uint64_t ByteStream::Reading::available() noexcept { return stream_.written() - position_; }
+
+/// `position` is one that is kept; at the very end of what is written, the last chunk.
+Chunk* ByteStream::Reading::chunk_at(std::uint64_t position) noexcept {
+  if (looked_ == nullptr || looked_->start() > position) {
+    if (stream_.head_ == nullptr) stream_.head_ = stream_.first_.load(order::acquire("B2"));
+    looked_ =
+        stream_.at_ != nullptr && stream_.at_->start() <= position ? stream_.at_ : stream_.head_;
+    if (looked_ == nullptr) return nullptr;
+  }
+  for (Chunk* next = looked_->next(); next != nullptr && next->start() <= position;
+       next = looked_->next()) {
+    looked_ = next;
+  }
+  return looked_;
+}
+
+std::span<const std::uint8_t> ByteStream::Reading::span_at(std::uint64_t from,
+                                                           std::uint64_t to) noexcept {
+  const Chunk* const chunk = chunk_at(from);
+  const auto offset = static_cast<std::size_t>(from - chunk->start());
+  // A chunk that was left early, for one by reference, ends where the next one starts.
+  const Chunk* const next = chunk->next();
+  std::uint64_t const end = next != nullptr ? std::min(to, next->start()) : to;
+  return {chunk->data() + offset, static_cast<std::size_t>(end - from)};
+}
+
+void ByteStream::Reading::copy(std::uint64_t from, std::uint8_t* to, std::size_t count) noexcept {
+  std::uint64_t const end = from + count;
+  while (from < end) {
+    const auto bytes = span_at(from, end);
+    copy_out(to, bytes.data(), bytes.size());
+    to += bytes.size();
+    from += bytes.size();
+  }
+}
+
+void ByteStream::Reading::relieve() noexcept { stream_.pressed_.store(0, order::relaxed); }
+
+void ByteStream::Reading::consume(std::uint64_t count) noexcept {
+  position_ += count;
+  stream_.at_ = chunk_at(position_);
+  if (!stream_.options_.retains) free_consumed();
+  stream_.read_.store(position_, order::relaxed);
+  if (stream_.options_.max_unread != 0) stream_.space_.advance(position_);
+}
+
+void ByteStream::Reading::free_consumed() noexcept {
+  stream_.base_ = position_;
+  while (stream_.head_ != stream_.at_) {
+    Chunk* const consumed = stream_.head_;
+    stream_.head_ = consumed->next();
+    if (consumed->is_pinned()) stream_.pinned_.fetch_sub(consumed->capacity(), order::relaxed);
+    consumed->release();
+  }
+}
+
+bool ByteStream::Reading::put_back(std::span<const std::uint8_t> bytes) noexcept {
+  std::uint64_t const position = position_ - bytes.size();
+  std::uint64_t const kept = stream_.head_->start();
+  if (position < kept) {
+    const auto missing = static_cast<std::size_t>(kept - position);
+    Chunk* const chunk = Chunk::create(position, missing);
+    if (chunk == nullptr) return false;
+    copy_in(chunk->room(), bytes.data(), missing);
+    chunk->set_next(stream_.head_);
+    stream_.head_ = chunk;
+  }
+  stream_.base_ = std::min(stream_.base_, position);
+  seek(position);
+  return true;
+}
+
+void ByteStream::Reading::seek(std::uint64_t position) noexcept {
+  position_ = position;
+  looked_ = nullptr;
+  if (stream_.at_ != nullptr && stream_.at_->start() > position) stream_.at_ = nullptr;
+  stream_.at_ = chunk_at(position);
+  stream_.read_.store(position, order::relaxed);
+  if (stream_.options_.max_unread != 0) stream_.space_.advance(position);
+}
+
+ByteStream::Reading::Piece ByteStream::Reading::piece(std::size_t count) noexcept {
+  const auto bytes = span_at(position_, position_ + count);
+  if (bytes.size() < count) return {nullptr, {}};
+  return {bytes.data(), Ref<Object>::borrow(chunk_at(position_))};
+}
+
+}  // namespace penstock
