@@ -20,6 +20,8 @@ Ref<ByteStream> ByteStream::create(const Options& options) noexcept {
   return Ref<ByteStream>::steal(new (std::nothrow) ByteStream(options));
 }
 
+ByteStream::ByteStream(const Options& options) noexcept : options_(options) {}
+
 ByteStream::~ByteStream() {
   // O1 ordered whatever the other threads did.
   Chunk* chunk = head_ != nullptr ? head_ : first_.load(order::relaxed);

@@ -7,16 +7,19 @@ namespace penstock::nif {
 
 /// Every atom that the library itself says, made once at load and never from data. A macro, because
 /// a name must appear as an identifier and as text.
-#define PENSTOCK_ATOMS(atom)                                                                    \
-  atom(answered) atom(atom_limit) atom(atoms_created) atom(busy) atom(bytes) atom(call)         \
-      atom(calls) atom(cancelled) atom(channels) atom(closed) atom(context_died) atom(contexts) \
-          atom(corrupt) atom(dropped_sends) atom(empty) atom(enomem) atom(error) atom(eval)     \
-              atom(exec) atom(fired) atom(improper_list) atom(internal) atom(invalid_channel)   \
-                  atom(max_size) atom(ok) atom(penstock_forward) atom(penstock_ready)           \
-                      atom(penstock_stopped) atom(pinned_bytes) atom(py_forwarder) atom(size)   \
-                          atom(stopped) atom(too_deep) atom(too_large) atom(unhashable_key)     \
-                              atom(unsupported) atom(wait) atom(waiters) atom(bitstring)        \
-                                  atom(none)
+// clang-format off
+#define PENSTOCK_ATOMS(atom) \
+  atom(answered) atom(atom_limit) atom(atoms_created) atom(bitstring) atom(buffers) \
+  atom(busy) atom(bytes) atom(call) atom(calls) atom(cancelled) atom(channels) \
+  atom(closed) atom(content_length) atom(context_died) atom(contexts) atom(corrupt) \
+  atom(dropped_sends) atom(empty) atom(enomem) atom(error) atom(eval) atom(exec) \
+  atom(fired) atom(improper_list) atom(internal) atom(invalid_buffer) \
+  atom(invalid_channel) atom(limit) atom(max_size) atom(no_reader) atom(none) atom(ok) \
+  atom(penstock_forward) atom(penstock_ready) atom(penstock_stopped) atom(pinned) \
+  atom(pinned_bytes) atom(py_forwarder) atom(read) atom(size) atom(stopped) \
+  atom(too_deep) atom(too_large) atom(too_long) atom(undefined) atom(unhashable_key) \
+  atom(unsupported) atom(wait) atom(waiters) atom(written)
+// clang-format on
 
 struct Atoms {
 #define PENSTOCK_FIELD(name) ERL_NIF_TERM name;

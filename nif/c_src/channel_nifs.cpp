@@ -4,11 +4,12 @@
 
 #include "atoms.hpp"
 #include "channel_resource.hpp"
-#include "channel_waiter.hpp"
 #include "codec.hpp"
 #include "delivery.hpp"
+#include "foreign_binary.hpp"
 #include "guard.hpp"
 #include "nifs.hpp"
+#include "process_waiter.hpp"
 #include "scratch.hpp"
 
 namespace penstock::nif {
@@ -26,7 +27,8 @@ ERL_NIF_TERM invalid_channel(ErlNifEnv* env) noexcept {
 
 bool open_channel_types(ErlNifEnv* env) noexcept {
   return Resource<ChannelResource>::open(env, "penstock_channel") &&
-         Resource<ChannelWaiter>::open(env, "penstock_waiter") && open_delivery_type(env);
+         Resource<ProcessWaiter>::open(env, "penstock_waiter") && open_delivery_type(env) &&
+         open_foreign_binary_types(env);
 }
 
 ERL_NIF_TERM channel_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
@@ -38,13 +40,13 @@ ERL_NIF_TERM channel_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 }
 
 ERL_NIF_TERM channel_send(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
-  const ChannelResource* const resource = Resource<ChannelResource>::get(env, argv[0]);
+  const ChannelResource* const resource = channel_in(env, argv[0], Channel::Content::terms);
   if (resource == nullptr) return invalid_channel(env);
   Message message;
   Encoder encoder(env, message);
   const Encoder::Outcome outcome = encoder.term(argv[1]);
   if (outcome == Encoder::Outcome::ok) [[likely]] {
-    return send_result(env, resource->channel().try_send(message));
+    return send_result(env, resource->core().try_send(message));
   }
   if (outcome == Encoder::Outcome::too_much_work) {
     return continue_dirty<channel_send, 2>(env, "channel_send", argv);
@@ -53,25 +55,17 @@ ERL_NIF_TERM channel_send(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 }
 
 ERL_NIF_TERM channel_try_receive(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
-  const ChannelResource* const resource = Resource<ChannelResource>::get(env, argv[0]);
+  const ChannelResource* const resource = channel_in(env, argv[0], Channel::Content::terms);
   if (resource == nullptr) return invalid_channel(env);
   std::unique_ptr<Message>& message = per_thread<Scratch>().message;
-  switch (resource->channel().try_receive(*message)) {
-    case Status::ok:
-      return deliver(env, message);
-    case Status::empty:
-      return make_error(env, atoms().empty);
-    case Status::closed:
-      return make_error(env, atoms().closed);
-    default:
-      return make_error(env, atoms().enomem);
-  }
+  const Status status = resource->core().try_receive(*message);
+  return status == Status::ok ? deliver(env, message) : receive_error(env, status);
 }
 
 ERL_NIF_TERM channel_close(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   const ChannelResource* const resource = Resource<ChannelResource>::get(env, argv[0]);
   if (resource == nullptr) return invalid_channel(env);
-  Channel& channel = resource->channel();
+  Channel& channel = resource->core();
   std::uint32_t const waiting =
       channel.data_waiters().waiting() + channel.space_waiters().waiting();
   if (waiting > kMaxWakesAtOnce && on_normal_scheduler()) {
@@ -81,17 +75,33 @@ ERL_NIF_TERM channel_close(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   return atoms().ok;
 }
 
-ERL_NIF_TERM channel_info(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
-  const ChannelResource* const resource = Resource<ChannelResource>::get(env, argv[0]);
+namespace {
+
+template <Channel::Content Content>
+ERL_NIF_TERM info_of(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  const ChannelResource* const resource = channel_in(env, argv[0], Content);
   if (resource == nullptr) return invalid_channel(env);
-  const Channel& channel = resource->channel();
-  ERL_NIF_TERM keys[] = {atoms().size, atoms().max_size, atoms().closed};
+  const Channel& channel = resource->core();
+  ERL_NIF_TERM keys[] = {atoms().size, atoms().max_size, atoms().closed, atoms().pinned};
   ERL_NIF_TERM values[] = {enif_make_uint64(env, channel.size()),
                            enif_make_uint64(env, channel.max_size()),
-                           channel.is_closed() ? atoms().true_ : atoms().false_};
+                           channel.is_closed() ? atoms().true_ : atoms().false_,
+                           enif_make_uint64(env, channel.pinned())};
+  // py_channel:info/1 has had three keys since before there were byte channels.
+  constexpr std::size_t kCount = Content == Channel::Content::bytes ? 4 : 3;
   ERL_NIF_TERM info{};
-  if (enif_make_map_from_arrays(env, keys, values, 3, &info) == 0) throw std::bad_alloc();
+  if (enif_make_map_from_arrays(env, keys, values, kCount, &info) == 0) throw std::bad_alloc();
   return info;
+}
+
+}  // namespace
+
+ERL_NIF_TERM channel_info(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  return info_of<Channel::Content::terms>(env, argv);
+}
+
+ERL_NIF_TERM byte_channel_info(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  return info_of<Channel::Content::bytes>(env, argv);
 }
 
 }  // namespace penstock::nif

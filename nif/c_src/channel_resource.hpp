@@ -17,12 +17,13 @@ namespace penstock::nif {
 /// Erlang has nobody left who could send.
 class ChannelResource {
  public:
+  using Core = Channel;
   explicit ChannelResource(Ref<Channel> channel) noexcept : channel_(std::move(channel)) {
     channel_->add_sender();
   }
   ~ChannelResource() { channel_->remove_sender(); }
 
-  [[nodiscard]] Channel& channel() const noexcept { return *channel_; }
+  [[nodiscard]] Channel& core() const noexcept { return *channel_; }
   [[nodiscard]] Ref<Channel> share() const noexcept { return channel_; }
 
  private:
@@ -30,13 +31,11 @@ class ChannelResource {
   [[no_unique_address]] Counted<&Counters::channels> counted_;
 };
 
-/// Remembers that `reference` is how Erlang knows `channel`, before the channel goes where only the
-/// core object is known. False when memory ran out. Cheap from the second call on.
-[[nodiscard]] bool remember_reference(ErlNifEnv* env, ERL_NIF_TERM reference,
-                                      Channel& channel) noexcept;
-
-/// Erlang's reference to `channel`: the very same as before while Erlang still has it, else a new
-/// one. Throws bad_alloc.
-[[nodiscard]] ERL_NIF_TERM reference_to(ErlNifEnv* env, Channel& channel);
+/// The channel of such messages that `term` refers to; nullptr if it is something else.
+[[nodiscard]] inline const ChannelResource* channel_in(ErlNifEnv* env, ERL_NIF_TERM term,
+                                                       Channel::Content content) noexcept {
+  const ChannelResource* const resource = Resource<ChannelResource>::get(env, term);
+  return resource != nullptr && resource->core().content() == content ? resource : nullptr;
+}
 
 }  // namespace penstock::nif

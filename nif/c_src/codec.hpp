@@ -74,6 +74,8 @@ class Encoder {
   [[nodiscard]] Outcome map(ERL_NIF_TERM term) noexcept;
   [[nodiscard]] Outcome pid(ERL_NIF_TERM term) noexcept;
   [[nodiscard]] Outcome reference(ERL_NIF_TERM term) noexcept;
+  [[nodiscard]] Outcome handle(wire::HandleKind kind, ERL_NIF_TERM reference,
+                               Addressable& object) noexcept;
   [[nodiscard]] Outcome opaque(wire::OpaqueKind kind, ERL_NIF_TERM term) noexcept;
 
   [[nodiscard]] Outcome open(Kind kind, std::uint32_t count) noexcept;

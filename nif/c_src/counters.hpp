@@ -12,6 +12,7 @@ namespace penstock::nif {
 /// limit on atoms, for which the sum alone matters).
 struct Counters {
   Atomic<std::int64_t> channels{0};  ///< Channels that Erlang refers to.
+  Atomic<std::int64_t> buffers{0};   ///< Buffers that Erlang refers to.
   Atomic<std::int64_t> waiters{0};   ///< Waits of Erlang processes.
   Atomic<std::int64_t> calls{0};
   Atomic<std::int64_t> contexts{0};

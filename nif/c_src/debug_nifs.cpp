@@ -13,6 +13,7 @@ namespace penstock::nif {
 ERL_NIF_TERM debug_counters(ErlNifEnv* env, const ERL_NIF_TERM* /*argv*/) {
   const std::pair<ERL_NIF_TERM, const Atomic<std::int64_t>&> all[] = {
       {atoms().channels, counters().channels},
+      {atoms().buffers, counters().buffers},
       {atoms().waiters, counters().waiters},
       {atoms().calls, counters().calls},
       {atoms().contexts, counters().contexts},

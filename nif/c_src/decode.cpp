@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cstring>
 #include <new>
 #include <string_view>
 #include <vector>
@@ -8,8 +7,10 @@
 #include "atoms.hpp"
 #include "channel_resource.hpp"
 #include "codec.hpp"
-#include "pinned.hpp"
+#include "foreign_binary.hpp"
+#include "identity.hpp"
 #include "scratch.hpp"
+#include "stream_resource.hpp"
 
 namespace penstock::nif {
 
@@ -64,17 +65,13 @@ class Decoder {
                    ? Status::ok
                    : Status::corrupt;
       case wire::kHandle:
-        if (item.kind != static_cast<std::uint8_t>(wire::HandleKind::channel)) {
-          return Status::corrupt;
-        }
-        *term = reference_to(env_, static_cast<Channel&>(*item.object));
-        return Status::ok;
+        return handle(item, term);
       default:
         return scalar(item, term) ? Status::ok : Status::corrupt;
     }
   }
 
-  bool scalar(const Item& item, ERL_NIF_TERM* term) noexcept {
+  bool scalar(const Item& item, ERL_NIF_TERM* term) {
     switch (item.tag) {
       case wire::kTrue:
         *term = atoms().true_;
@@ -101,10 +98,10 @@ class Decoder {
         return true;
       case wire::kBinary:
       case wire::kBytes:
-        *term = binary(item.bytes);
+        *term = copied_binary(env_, item.bytes);
         return true;
       case wire::kBytesTuple:
-        *term = enif_make_tuple2(env_, atoms().bytes, binary(item.bytes));
+        *term = enif_make_tuple2(env_, atoms().bytes, copied_binary(env_, item.bytes));
         return true;
       case wire::kPinned:
         *term = pinned(item);
@@ -121,17 +118,21 @@ class Decoder {
     return status == Status::too_large ? Status::corrupt : status;
   }
 
-  ERL_NIF_TERM binary(std::span<const std::uint8_t> bytes) noexcept {
-    ERL_NIF_TERM term{};
-    std::uint8_t* const room = enif_make_new_binary(env_, bytes.size(), &term);
-    if (!bytes.empty()) std::memcpy(room, bytes.data(), bytes.size());
-    return term;
+  Status handle(const Item& item, ERL_NIF_TERM* term) {
+    switch (static_cast<wire::HandleKind>(item.kind)) {
+      case wire::HandleKind::channel:
+        *term = reference_to<ChannelResource>(env_, static_cast<Channel&>(*item.object));
+        return Status::ok;
+      case wire::HandleKind::stream:
+        *term = reference_to<StreamResource>(env_, static_cast<ByteStream&>(*item.object));
+        return Status::ok;
+      default:
+        return Status::corrupt;
+    }
   }
 
-  ERL_NIF_TERM pinned(const Item& item) noexcept {
-    const auto& bytes = static_cast<const wire::PinnedBytes&>(*item.object);
-    const auto* const ours = dynamic_cast<const PinnedBinary*>(&bytes);
-    const ERL_NIF_TERM term = ours != nullptr ? ours->term(env_) : binary(bytes.bytes());
+  ERL_NIF_TERM pinned(const Item& item) {
+    const ERL_NIF_TERM term = binary_of(env_, static_cast<wire::PinnedBytes&>(*item.object));
     return item.kind == static_cast<std::uint8_t>(wire::PinnedAs::bytes_tuple)
                ? enif_make_tuple2(env_, atoms().bytes, term)
                : term;

@@ -5,7 +5,9 @@
 #include <utility>
 
 #include "atoms.hpp"
+#include "foreign_binary.hpp"
 #include "guard.hpp"
+#include "penstock/bytes.hpp"
 #include "resource.hpp"
 
 namespace penstock::nif {
@@ -69,6 +71,29 @@ ERL_NIF_TERM deliver(ErlNifEnv* env, std::unique_ptr<Message>& message, Woken wo
   return continue_dirty<deliver_large, 1>(env, "deliver_large", &argument);
 }
 
+ERL_NIF_TERM deliver_bytes(ErlNifEnv* env, std::unique_ptr<Message>& message, Woken woken) {
+  return wrap(env, woken, make_ok(env, take_bytes(env, message)));
+}
+
+ERL_NIF_TERM take_bytes(ErlNifEnv* env, std::unique_ptr<Message>& message) {
+  wire::PinnedBytes* const pinned = bytes::view(*message).pinned;
+  if (pinned == nullptr) return binary_of(env, message);
+  const ERL_NIF_TERM term = binary_of(env, *pinned);
+  message->clear();
+  return term;
+}
+
+ERL_NIF_TERM receive_error(ErlNifEnv* env, Status status) noexcept {
+  switch (status) {
+    case Status::empty:
+      return make_error(env, atoms().empty);
+    case Status::closed:
+      return make_error(env, atoms().closed);
+    default:
+      return make_error(env, atoms().enomem);
+  }
+}
+
 ERL_NIF_TERM send_result(ErlNifEnv* env, Status status) noexcept {
   switch (status) {
     case Status::ok:
@@ -79,6 +104,12 @@ ERL_NIF_TERM send_result(ErlNifEnv* env, Status status) noexcept {
       return make_error(env, atoms().closed);
     case Status::too_large:
       return make_error(env, atoms().too_large);
+    case Status::too_long:
+      return make_error(env, atoms().too_long);
+    case Status::limit:
+      return make_error(env, atoms().limit);
+    case Status::no_reader:
+      return make_error(env, atoms().no_reader);
     default:
       return make_error(env, atoms().enomem);
   }

@@ -13,7 +13,7 @@
 /// What channel NIFs share: statuses and messages as Erlang terms.
 namespace penstock::nif {
 
-/// `ok`, `busy` or {error, Reason} of a send.
+/// `ok`, `busy` or {error, Reason} of a send or a write.
 [[nodiscard]] ERL_NIF_TERM send_result(ErlNifEnv* env, Status status) noexcept;
 
 /// {error, Reason} of an encoder that refused. Not for too_much_work.
@@ -25,6 +25,16 @@ enum class Woken : bool { no, yes };
 
 /// `result`, or {fired, Result}.
 [[nodiscard]] ERL_NIF_TERM wrap(ErlNifEnv* env, Woken woken, ERL_NIF_TERM result) noexcept;
+
+/// {error, Reason} of a receive that found nothing.
+[[nodiscard]] ERL_NIF_TERM receive_error(ErlNifEnv* env, Status status) noexcept;
+
+/// The bytes of such a message, which is empty afterwards. Throws bad_alloc.
+[[nodiscard]] ERL_NIF_TERM take_bytes(ErlNifEnv* env, std::unique_ptr<Message>& message);
+
+/// {ok, Binary}, wrapped, for a message of raw bytes that was received, which is empty afterwards.
+[[nodiscard]] ERL_NIF_TERM deliver_bytes(ErlNifEnv* env, std::unique_ptr<Message>& message,
+                                         Woken woken = Woken::no);
 
 /// {ok, Term}, wrapped, for a message that was received, which is empty afterwards; or {error,
 /// corrupt | atom_limit | enomem}: then it is gone, but not silently. A large one is decoded on a

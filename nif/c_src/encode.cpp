@@ -8,7 +8,10 @@
 #include "codec.hpp"
 #include "external.hpp"
 #include "guard.hpp"
+#include "identity.hpp"
+#include "penstock/bytes.hpp"
 #include "pinned.hpp"
+#include "stream_resource.hpp"
 
 namespace penstock::nif {
 
@@ -207,7 +210,7 @@ Encoder::Outcome Encoder::integer(ERL_NIF_TERM term) noexcept {
 Encoder::Outcome Encoder::binary(ERL_NIF_TERM term, wire::Tag as) noexcept {
   ErlNifBinary inspected{};
   if (enif_inspect_binary(env_, term, &inspected) == 0) return refuse(atoms().bitstring);
-  if (inspected.size >= kPinThreshold_bytes) {
+  if (inspected.size >= bytes::kPinThreshold) {
     Ref<wire::PinnedBytes> pinned = PinnedBinary::create(term);
     if (!pinned) return Outcome::out_of_memory;
     return written(
@@ -268,11 +271,19 @@ Encoder::Outcome Encoder::pid(ERL_NIF_TERM term) noexcept {
 }
 
 Encoder::Outcome Encoder::reference(ERL_NIF_TERM term) noexcept {
-  const ChannelResource* const resource = Resource<ChannelResource>::get(env_, term);
-  if (resource == nullptr) return opaque(wire::OpaqueKind::reference, term);
-  if (!remember_reference(env_, term, resource->channel())) return Outcome::out_of_memory;
-  return written(
-      writer_.handle(wire::HandleKind::channel, Ref<Object>::steal(resource->share().take())));
+  if (const auto* const channel = Resource<ChannelResource>::get(env_, term)) {
+    return handle(wire::HandleKind::channel, term, channel->core());
+  }
+  if (const auto* const stream = Resource<StreamResource>::get(env_, term)) {
+    return handle(wire::HandleKind::stream, term, stream->core());
+  }
+  return opaque(wire::OpaqueKind::reference, term);
+}
+
+Encoder::Outcome Encoder::handle(wire::HandleKind kind, ERL_NIF_TERM reference,
+                                 Addressable& object) noexcept {
+  if (!remember_reference(env_, reference, object)) return Outcome::out_of_memory;
+  return written(writer_.handle(kind, Ref<Object>::borrow(&object)));
 }
 
 Encoder::Outcome Encoder::opaque(wire::OpaqueKind kind, ERL_NIF_TERM term) noexcept {

@@ -17,33 +17,54 @@ ErlNifFunc functions[] = {
     // is ever held over a system call; with a term too large for that they move to a dirty one.
 
     // Channels
-    {"channel_new",            1, guarded<channel_new>,             0},
-    {"channel_send",           2, guarded<channel_send>,            0},
-    {"channel_try_receive",    1, guarded<channel_try_receive>,     0},
-    {"channel_close",          1, guarded<channel_close>,           0},  // Many waiters: moves, too.
-    {"channel_info",           1, guarded<channel_info>,            0},
+    {"channel_new",                   1, guarded<channel_new>,                   0},
+    {"channel_send",                  2, guarded<channel_send>,                  0},
+    {"channel_try_receive",           1, guarded<channel_try_receive>,           0},
+    {"channel_close",                 1, guarded<channel_close>,                 0},  // Many waiters: moves, too.
+    {"channel_info",                  1, guarded<channel_info>,                  0},
 
     // Waiting for a channel
-    {"channel_send_wait",      3, guarded<channel_send_wait>,       0},
-    {"channel_send_again",     2, guarded<channel_send_again>,      0},
-    {"channel_receive_wait",   2, guarded<channel_receive_wait>,    0},
-    {"channel_receive_again",  1, guarded<channel_receive_again>,   0},
-    {"channel_cancel_wait",    1, guarded<channel_cancel_wait>,     0},
+    {"channel_send_wait",             3, guarded<channel_send_wait>,             0},
+    {"channel_send_again",            2, guarded<channel_send_again>,            0},
+    {"channel_receive_wait",          2, guarded<channel_receive_wait>,          0},
+    {"channel_receive_again",         1, guarded<channel_receive_again>,         0},
+    {"cancel_wait",                   1, guarded<cancel_wait>,                   0},
+
+    // Byte channels. Batches move to a later time slice every thousand messages.
+    {"byte_channel_new",              1, guarded<byte_channel_new>,              0},
+    {"byte_channel_send",             2, guarded<byte_channel_send>,             0},
+    {"byte_channel_send_many",        2, guarded<byte_channel_send_many>,        0},
+    {"byte_channel_try_receive",      1, guarded<byte_channel_try_receive>,      0},
+    {"byte_channel_try_receive_many", 2, guarded<byte_channel_try_receive_many>, 0},
+    {"byte_channel_send_wait",        3, guarded<byte_channel_send_wait>,        0},
+    {"byte_channel_send_again",       2, guarded<byte_channel_send_again>,       0},
+    {"byte_channel_receive_wait",     2, guarded<byte_channel_receive_wait>,     0},
+    {"byte_channel_info",             1, guarded<byte_channel_info>,             0},
+
+    // Buffers
+    {"buffer_new",                    4, guarded<buffer_new>,                    0},
+    {"buffer_write",                  2, guarded<buffer_write>,                  0},
+    {"buffer_write_wait",             3, guarded<buffer_write_wait>,             0},
+    {"buffer_write_again",            3, guarded<buffer_write_again>,            0},
+    {"buffer_close",                  1, guarded<buffer_close>,                  0},
+    {"buffer_abort",                  2, guarded<buffer_abort>,                  0},
+    {"buffer_set_writer",             2, guarded<buffer_set_writer>,             0},
+    {"buffer_info",                   1, guarded<buffer_info>,                   0},
 
     // Python
-    {"runtime_start",          3, guarded<runtime_start>,           ERL_NIF_DIRTY_JOB_IO_BOUND},  // Reads files.
-    {"runtime_version",        0, guarded<runtime_version>,         0},
-    {"set_stopped",            1, guarded<set_stopped>,             0},  // Never blocks; no GIL.
-    {"context_new",            1, guarded<context_new>,             ERL_NIF_DIRTY_JOB_IO_BOUND},  // Starts a thread.
-    {"context_submit",         4, guarded<context_submit>,          0},
-    {"context_interrupt",      1, guarded<context_interrupt>,       0},  // Never blocks; no GIL.
-    {"context_interrupt",      2, guarded<context_interrupt_call>,  0},
-    {"context_stop",           1, guarded<context_stop>,            0},  // Only asks.
-    {"call_cancel",            1, guarded<call_cancel>,             0},
+    {"runtime_start",                 3, guarded<runtime_start>,                 ERL_NIF_DIRTY_JOB_IO_BOUND},  // Reads files.
+    {"runtime_version",               0, guarded<runtime_version>,               0},
+    {"set_stopped",                   1, guarded<set_stopped>,                   0},  // Never blocks; no GIL.
+    {"context_new",                   1, guarded<context_new>,                   ERL_NIF_DIRTY_JOB_IO_BOUND},  // Starts a thread.
+    {"context_submit",                4, guarded<context_submit>,                0},
+    {"context_interrupt",             1, guarded<context_interrupt>,             0},  // Never blocks; no GIL.
+    {"context_interrupt",             2, guarded<context_interrupt_call>,        0},
+    {"context_stop",                  1, guarded<context_stop>,                  0},  // Only asks.
+    {"call_cancel",                   1, guarded<call_cancel>,                   0},
 
     // Insight
-    {"debug_counters",         0, guarded<debug_counters>,          0},
-    {"debug_fail_allocations", 1, guarded<debug_fail_allocations>,  0},
+    {"debug_counters",                0, guarded<debug_counters>,                0},
+    {"debug_fail_allocations",        1, guarded<debug_fail_allocations>,        0},
 };
 // clang-format on
 
@@ -52,7 +73,7 @@ ErlNifFunc functions[] = {
 void* library_identity() noexcept { return &functions; }
 
 int take_over(ErlNifEnv* env, void** priv_data) noexcept {
-  if (!open_channel_types(env) || !open_context_types(env)) return 1;
+  if (!open_channel_types(env) || !open_buffer_types(env) || !open_context_types(env)) return 1;
   set_host(&vm_host());
   *priv_data = library_identity();
   return 0;

@@ -9,10 +9,17 @@ namespace penstock::nif {
 using Body = ERL_NIF_TERM(ErlNifEnv* env, const ERL_NIF_TERM* argv);
 
 // channel_nifs.cpp
-Body channel_new, channel_send, channel_close, channel_info, channel_try_receive;
+Body channel_new, channel_send, channel_close, channel_info, byte_channel_info, channel_try_receive;
 // channel_wait_nifs.cpp
-Body channel_send_wait, channel_send_again, channel_receive_wait, channel_receive_again,
-    channel_cancel_wait;
+Body channel_send_wait, channel_send_again, channel_receive_wait, byte_channel_receive_wait;
+// waiting.cpp
+Body channel_receive_again, cancel_wait;
+// byte_channel_nifs.cpp
+Body byte_channel_new, byte_channel_send, byte_channel_send_many, byte_channel_try_receive,
+    byte_channel_try_receive_many, byte_channel_send_wait, byte_channel_send_again;
+// buffer_nifs.cpp
+Body buffer_new, buffer_write, buffer_write_wait, buffer_write_again, buffer_close, buffer_abort,
+    buffer_set_writer, buffer_info;
 // context_nifs.cpp
 Body runtime_start, runtime_version, set_stopped;
 Body context_new, context_submit, context_interrupt, context_interrupt_call, context_stop;
@@ -22,6 +29,7 @@ Body debug_counters, debug_fail_allocations;
 
 /// Opens the resource types of a file. At load only.
 [[nodiscard]] bool open_channel_types(ErlNifEnv* env) noexcept;
+[[nodiscard]] bool open_buffer_types(ErlNifEnv* env) noexcept;
 [[nodiscard]] bool open_context_types(ErlNifEnv* env) noexcept;
 
 }  // namespace penstock::nif

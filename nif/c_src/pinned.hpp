@@ -3,17 +3,11 @@
 
 #include <erl_nif.h>
 
-#include <cstddef>
-
 #include "counters.hpp"
 #include "owned_env.hpp"
 #include "penstock/wire.hpp"
 
 namespace penstock::nif {
-
-/// From this size on a binary is not copied into the message but kept alive by it. Below, copying
-/// is cheaper than an environment of its own.
-inline constexpr std::size_t kPinThreshold_bytes = 8 * 1024;
 
 /// A large Erlang binary, alive while Python or a queue refers to it.
 class PinnedBinary final : public wire::PinnedBytes {

@@ -26,8 +26,6 @@
 %% `size': bytes queued now.
 -type info() :: #{size := non_neg_integer(), max_size := non_neg_integer(), closed := boolean()}.
 
--define(MAX_SIZE, 16#FFFFFFFFFFFFFFFF).
-
 %% @doc Makes a channel without limit.
 -spec new() -> {ok, channel()} | {error, enomem}.
 new() ->
@@ -35,12 +33,8 @@ new() ->
 
 %% @doc Makes a channel. Fails with `badarg' if `max_size' is not an integer of 0 or more.
 -spec new(opts()) -> {ok, channel()} | {error, enomem}.
-new(#{max_size := MaxSize}) when is_integer(MaxSize), MaxSize >= 0 ->
-    py_nif:channel_new(min(MaxSize, ?MAX_SIZE));
-new(#{max_size := _} = Opts) ->
-    error(badarg, [Opts]);
 new(Opts) when is_map(Opts) ->
-    new();
+    py_nif:channel_new(py_bytes:max_size(Opts));
 new(Opts) ->
     error(badarg, [Opts]).
 
@@ -57,12 +51,12 @@ send(Channel, Term) ->
 %% `busy': there was none in time.
 -spec send(channel(), term(), timeout()) -> ok | busy | {error, py_nif:send_error()}.
 send(Channel, Term, Timeout) ->
-    Deadline = deadline(Timeout, [Channel, Term, Timeout]),
+    Deadline = py_wait:deadline(Timeout, [Channel, Term, Timeout]),
     case py_nif:channel_send(Channel, Term) of
         busy when Timeout =/= 0 ->
             Ref = make_ref(),
-            wait(py_nif:channel_send_wait(Channel, Term, Ref), Ref, Deadline, busy,
-                 fun(Waiter) -> py_nif:channel_send_again(Waiter, Term) end);
+            py_wait:wait(py_nif:channel_send_wait(Channel, Term, Ref), Ref, Deadline, busy,
+                         fun(Waiter) -> py_nif:channel_send_again(Waiter, Term) end);
         Result ->
             Result
     end.
@@ -76,12 +70,12 @@ recv(Channel) ->
 %% `{error, closed}': closed, and nothing is left.
 -spec recv(channel(), timeout()) -> {ok, term()} | {error, timeout | py_nif:receive_error()}.
 recv(Channel, Timeout) ->
-    Deadline = deadline(Timeout, [Channel, Timeout]),
+    Deadline = py_wait:deadline(Timeout, [Channel, Timeout]),
     case py_nif:channel_try_receive(Channel) of
         {error, empty} when Timeout =/= 0 ->
             Ref = make_ref(),
-            wait(py_nif:channel_receive_wait(Channel, Ref), Ref, Deadline, {error, timeout},
-                 fun py_nif:channel_receive_again/1);
+            py_wait:wait(py_nif:channel_receive_wait(Channel, Ref), Ref, Deadline,
+                         {error, timeout}, fun py_nif:channel_receive_again/1);
         {error, empty} ->
             {error, timeout};
         Result ->
@@ -128,40 +122,3 @@ handle_try_receive([Channel]) ->
 -spec handle_info([channel()]) -> info() | {error, invalid_channel}.
 handle_info([Channel]) ->
     info(Channel).
-
-%% Waits for the wake-ups that `Again' asks for, until it has a result or time is up. No message of
-%% this wait is left in the mailbox, whatever happens.
-wait({wait, Waiter}, Ref, Deadline, Expired, Again) ->
-    receive
-        {penstock_ready, Ref} -> wait(Again(Waiter), Ref, Deadline, Expired, Again)
-    after remaining(Deadline) ->
-        case py_nif:channel_cancel_wait(Waiter) of
-            cancelled -> ok;
-            fired -> flush(Ref)
-        end,
-        Expired
-    end;
-wait({fired, Result}, Ref, _Deadline, _Expired, _Again) ->
-    flush(Ref),
-    Result;
-wait(Result, _Ref, _Deadline, _Expired, _Again) ->
-    Result.
-
-%% The message has been sent or is being sent, so this waits for microseconds at most.
-flush(Ref) ->
-    receive
-        {penstock_ready, Ref} -> ok
-    end.
-
-%% What `receive' accepts, so that a wait has one timer.
-deadline(infinity, _Arguments) ->
-    infinity;
-deadline(Timeout, _Arguments) when is_integer(Timeout), Timeout >= 0, Timeout =< 16#FFFFFFFF ->
-    erlang:monotonic_time(millisecond) + Timeout;
-deadline(_Timeout, Arguments) ->
-    error(badarg, Arguments).
-
-remaining(infinity) ->
-    infinity;
-remaining(Deadline) ->
-    max(0, Deadline - erlang:monotonic_time(millisecond)).

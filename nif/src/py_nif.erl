@@ -8,18 +8,28 @@
 
 -export([channel_new/1, channel_send/2, channel_try_receive/1, channel_close/1, channel_info/1]).
 -export([channel_send_wait/3, channel_send_again/2, channel_receive_wait/2,
-         channel_receive_again/1, channel_cancel_wait/1]).
+         channel_receive_again/1, cancel_wait/1]).
+-export([byte_channel_new/1, byte_channel_send/2, byte_channel_send_many/2,
+         byte_channel_try_receive/1, byte_channel_try_receive_many/2, byte_channel_send_wait/3,
+         byte_channel_send_again/2, byte_channel_receive_wait/2, byte_channel_info/1]).
+-export([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
+         buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -export([runtime_start/3, runtime_version/0, set_stopped/1]).
 -export([context_new/1, context_submit/4, context_interrupt/1, context_interrupt/2,
          context_stop/1, call_cancel/1]).
 -export([debug_counters/0, debug_fail_allocations/1]).
 -export([priv_dir/0]).
--export_type([channel/0, waiter/0, context/0, call/0, unsupported/0, send_error/0,
-              receive_error/0, counters/0]).
+-export_type([channel/0, buffer/0, waiter/0, context/0, call/0, unsupported/0, send_error/0,
+              receive_error/0, byte_send_error/0, byte_receive_error/0, counters/0]).
 
 -nifs([channel_new/1, channel_send/2, channel_try_receive/1, channel_close/1, channel_info/1]).
 -nifs([channel_send_wait/3, channel_send_again/2, channel_receive_wait/2,
-       channel_receive_again/1, channel_cancel_wait/1]).
+       channel_receive_again/1, cancel_wait/1]).
+-nifs([byte_channel_new/1, byte_channel_send/2, byte_channel_send_many/2,
+       byte_channel_try_receive/1, byte_channel_try_receive_many/2, byte_channel_send_wait/3,
+       byte_channel_send_again/2, byte_channel_receive_wait/2, byte_channel_info/1]).
+-nifs([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
+       buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -nifs([runtime_start/3, runtime_version/0, set_stopped/1]).
 -nifs([context_new/1, context_submit/4, context_interrupt/1, context_interrupt/2,
        context_stop/1, call_cancel/1]).
@@ -27,6 +37,7 @@
 -on_load(load/0).
 
 -type channel() :: reference().
+-type buffer() :: reference().
 -type waiter() :: reference().
 -type context() :: reference().
 -type call() :: reference().
@@ -37,6 +48,8 @@
 -type send_error() :: closed | too_large | enomem | invalid_channel | unsupported().
 %% `corrupt' and `atom_limit': the message was taken out but cannot be an Erlang term.
 -type receive_error() :: closed | corrupt | atom_limit | enomem | invalid_channel.
+-type byte_send_error() :: closed | too_large | enomem | invalid_channel.
+-type byte_receive_error() :: closed | enomem | invalid_channel.
 -type counters() :: #{atom() => integer()}.
 
 %% Channels
@@ -63,7 +76,7 @@ channel_close(_Channel) -> erlang:nif_error(not_loaded).
     {error, invalid_channel}.
 channel_info(_Channel) -> erlang:nif_error(not_loaded).
 
-%% Waiting for a channel
+%% Waiting for a channel or a buffer
 %%
 %% Each looks, and puts the calling process in line if it must wait:
 %%   {wait, Waiter}   wait for {penstock_ready, Ref}, then call the .._again function
@@ -95,8 +108,94 @@ channel_receive_again(_Waiter) -> erlang:nif_error(not_loaded).
 
 %% @doc Leaves the line. `fired': too late, `{penstock_ready, Ref}' is in the mailbox or on its way;
 %% take it out. The wake-up has been passed on.
--spec channel_cancel_wait(waiter()) -> cancelled | fired.
-channel_cancel_wait(_Waiter) -> erlang:nif_error(not_loaded).
+-spec cancel_wait(waiter()) -> cancelled | fired.
+cancel_wait(_Waiter) -> erlang:nif_error(not_loaded).
+
+%% Byte channels
+
+%% @doc Makes a channel of raw bytes, for at most `MaxSize' of them, 0 for no limit.
+-spec byte_channel_new(MaxSize :: non_neg_integer()) -> {ok, channel()} | {error, enomem}.
+byte_channel_new(_MaxSize) -> erlang:nif_error(not_loaded).
+
+%% @doc See {@link py_byte_channel:send/2}.
+-spec byte_channel_send(channel(), binary()) -> ok | busy | {error, byte_send_error()}.
+byte_channel_send(_Channel, _Bytes) -> erlang:nif_error(not_loaded).
+
+%% @doc See {@link py_byte_channel:send_many/2}.
+-spec byte_channel_send_many(channel(), [binary()]) ->
+    ok | {busy, [binary()]} | {{error, byte_send_error()}, [binary()]} |
+    {error, invalid_channel}.
+byte_channel_send_many(_Channel, _Binaries) -> erlang:nif_error(not_loaded).
+
+%% @doc Takes the oldest message out, without waiting.
+-spec byte_channel_try_receive(channel()) ->
+    {ok, binary()} | {error, empty | byte_receive_error()}.
+byte_channel_try_receive(_Channel) -> erlang:nif_error(not_loaded).
+
+%% @doc See {@link py_byte_channel:receive_many/2}.
+-spec byte_channel_try_receive_many(channel(), pos_integer()) ->
+    {ok, [binary(), ...]} | {error, empty | byte_receive_error()}.
+byte_channel_try_receive_many(_Channel, _Max) -> erlang:nif_error(not_loaded).
+
+%% @doc Sends when there is room.
+-spec byte_channel_send_wait(channel(), binary(), reference()) ->
+    {wait, waiter()} | {fired, ok | {error, byte_send_error()}} | ok | {error, byte_send_error()}.
+byte_channel_send_wait(_Channel, _Bytes, _Ref) -> erlang:nif_error(not_loaded).
+
+%% @doc After `{penstock_ready, Ref}': tries again, at the old place in line.
+-spec byte_channel_send_again(waiter(), binary()) ->
+    {wait, waiter()} | {fired, ok | {error, byte_send_error()}} | ok | {error, byte_send_error()}.
+byte_channel_send_again(_Waiter, _Bytes) -> erlang:nif_error(not_loaded).
+
+%% @doc Takes a message when there is one. Goes on with `channel_receive_again/1'.
+-spec byte_channel_receive_wait(channel(), reference()) ->
+    {wait, waiter()} | {fired, {ok, binary()} | {error, byte_receive_error()}} |
+    {ok, binary()} | {error, byte_receive_error()}.
+byte_channel_receive_wait(_Channel, _Ref) -> erlang:nif_error(not_loaded).
+
+%% @doc See {@link py_byte_channel:info/1}.
+-spec byte_channel_info(channel()) -> py_byte_channel:info() | {error, invalid_channel}.
+byte_channel_info(_Channel) -> erlang:nif_error(not_loaded).
+
+%% Buffers
+
+%% @doc See {@link py_buffer:new/1}; `undefined' is unknown, or none.
+-spec buffer_new(ContentLength :: non_neg_integer() | undefined, MaxSize :: non_neg_integer(),
+                 Limit :: non_neg_integer() | undefined, Retain :: boolean()) ->
+    {ok, buffer()} | {error, enomem}.
+buffer_new(_ContentLength, _MaxSize, _Limit, _Retain) -> erlang:nif_error(not_loaded).
+
+%% @doc See {@link py_buffer:write/2}.
+-spec buffer_write(buffer(), binary()) -> ok | busy | {error, py_buffer:write_error()}.
+buffer_write(_Buffer, _Bytes) -> erlang:nif_error(not_loaded).
+
+%% @doc Writes when there is room.
+-spec buffer_write_wait(buffer(), binary(), reference()) ->
+    {wait, waiter()} | {fired, ok | {error, py_buffer:write_error()}} | ok |
+    {error, py_buffer:write_error()}.
+buffer_write_wait(_Buffer, _Bytes, _Ref) -> erlang:nif_error(not_loaded).
+
+%% @doc After `{penstock_ready, Ref}': tries again.
+-spec buffer_write_again(waiter(), buffer(), binary()) ->
+    {wait, waiter()} | {fired, ok | {error, py_buffer:write_error()}} | ok |
+    {error, py_buffer:write_error()}.
+buffer_write_again(_Waiter, _Buffer, _Bytes) -> erlang:nif_error(not_loaded).
+
+%% @doc See {@link py_buffer:close/1}.
+-spec buffer_close(buffer()) -> ok | {error, invalid_buffer}.
+buffer_close(_Buffer) -> erlang:nif_error(not_loaded).
+
+%% @doc See {@link py_buffer:abort/2}.
+-spec buffer_abort(buffer(), term()) -> ok | {error, invalid_buffer | enomem | unsupported()}.
+buffer_abort(_Buffer, _Reason) -> erlang:nif_error(not_loaded).
+
+%% @doc See {@link py_buffer:controlling_process/2}.
+-spec buffer_set_writer(buffer(), pid()) -> ok | {error, invalid_buffer}.
+buffer_set_writer(_Buffer, _Pid) -> erlang:nif_error(not_loaded).
+
+%% @doc See {@link py_buffer:info/1}.
+-spec buffer_info(buffer()) -> py_buffer:info() | {error, invalid_buffer}.
+buffer_info(_Buffer) -> erlang:nif_error(not_loaded).
 
 %% Python
 
@@ -146,7 +245,7 @@ call_cancel(_Call) -> erlang:nif_error(not_loaded).
 
 %% Insight
 
-%% @doc What is alive in the library: `channels' that Erlang refers to, `waiters', `calls',
+%% @doc What is alive in the library: `channels' and `buffers' that Erlang refers to, `waiters', `calls',
 %% `contexts', `pinned_bytes' of binaries that queues and Python refer to, `atoms_created' by
 %% Python, and `dropped_sends' to processes that were gone.
 -spec debug_counters() -> counters().

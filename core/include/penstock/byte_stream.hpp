@@ -129,7 +129,7 @@ class ByteStream final : public Addressable {
  private:
   static constexpr std::uint32_t kOpen = 0, kClosed = 1, kAborted = 2, kClosedByReader = 3;
 
-  explicit ByteStream(const Options& options) noexcept : options_(options) {}
+  explicit ByteStream(const Options& options) noexcept;
   ~ByteStream() override;
 
   void lock_writers() noexcept;

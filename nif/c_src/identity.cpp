@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "channel_resource.hpp"
+#include "identity.hpp"
 
 #include <cstring>
 #include <new>
@@ -12,9 +12,9 @@ namespace penstock::nif {
 
 namespace {
 
-/// A channel's peer: the numbers of its last known reference, from which the VM finds the living
+/// An object's peer: the numbers of its last known reference, from which the VM finds the living
 /// reference again, or learns that it is gone, without a race against its collection. The numbers
-/// alone, because a node may get a name, or another one, while the channel lives.
+/// alone, because a node may get a name, or another one, while the object lives.
 ///
 /// Edges:
 ///   N1  unlock -> lock of lock_: the numbers.
@@ -46,9 +46,9 @@ class Identity final : public Object {
     return true;
   }
 
-  /// The living reference to `channel`, if Erlang has one. Hold Access.
-  [[nodiscard]] bool find(ErlNifEnv* env, const Channel& channel,
-                          ERL_NIF_TERM* term) const noexcept {
+  /// The term that was set, as the VM knows it now: false if that is nothing any more. What it
+  /// refers to is the caller's to check. Hold Access.
+  [[nodiscard]] bool term(ErlNifEnv* env, ERL_NIF_TERM* term) const noexcept {
     if (size_ == 0) return false;
     // Any reference of this node says how the node calls itself at present.
     const External any(env, enif_make_ref(env));
@@ -57,9 +57,7 @@ class Identity final : public Object {
     if (numbers_of(any.bytes()).size() != size_ || size > sizeof bytes) return false;
     std::memcpy(bytes, any.bytes().data(), size - size_);
     std::memcpy(bytes + size - size_, numbers_, size_);
-    if (enif_binary_to_term(env, bytes, size, term, 0) == 0) return false;
-    const ChannelResource* const found = Resource<ChannelResource>::get(env, *term);
-    return found != nullptr && &found->channel() == &channel;
+    return enif_binary_to_term(env, bytes, size, term, 0) != 0;
   }
 
  private:
@@ -80,35 +78,33 @@ class Identity final : public Object {
   std::uint8_t numbers_[5 * 4];
 };
 
-/// The channel's peer, made if need be; nullptr when memory ran out.
-Identity* identity_of(Channel& channel) noexcept {
-  if (Object* peer = channel.peer()) return static_cast<Identity*>(peer);
-  Ref<Object> made = Ref<Object>::steal(new (std::nothrow) Identity());
-  if (!made) return nullptr;
-  (void)channel.set_peer(made);  // If another thread was first, theirs is as good.
-  return static_cast<Identity*>(channel.peer());
+/// The object's peer, made if need be. Throws bad_alloc.
+Identity& identity_of(Addressable& object) {
+  if (Object* peer = object.peer()) return static_cast<Identity&>(*peer);
+  Ref<Object> made = Ref<Object>::steal(new Identity());
+  (void)object.set_peer(made);  // If another thread was first, theirs is as good.
+  return static_cast<Identity&>(*object.peer());
 }
 
 }  // namespace
 
-bool remember_reference(ErlNifEnv* env, ERL_NIF_TERM reference, Channel& channel) noexcept {
-  if (channel.peer() != nullptr) return true;  // Whoever set it has written its numbers, or will.
+bool remember_reference(ErlNifEnv* env, ERL_NIF_TERM reference, Addressable& object) noexcept {
+  if (object.peer() != nullptr) return true;  // Whoever set it has written its numbers, or will.
   Ref<Object> made = Ref<Object>::steal(new (std::nothrow) Identity());
   if (!made) return false;
   if (!static_cast<Identity&>(*made).set(env, reference)) return false;
-  (void)channel.set_peer(made);
+  (void)object.set_peer(made);
   return true;
 }
 
-ERL_NIF_TERM reference_to(ErlNifEnv* env, Channel& channel) {
-  Identity* const identity = identity_of(channel);
-  if (identity == nullptr) throw std::bad_alloc();
-  const Identity::Access access(*identity);
+ERL_NIF_TERM reference_to(ErlNifEnv* env, Addressable& object, IsReferenceTo is_reference_to,
+                          MakeReference make_reference) {
+  Identity& identity = identity_of(object);
+  const Identity::Access access(identity);
   ERL_NIF_TERM term{};
-  if (identity->find(env, channel, &term)) return term;
-  const auto resource = Resource<ChannelResource>::make(Ref<Channel>::borrow(&channel));
-  term = resource.term(env);
-  if (!identity->set(env, term)) throw std::bad_alloc();
+  if (identity.term(env, &term) && is_reference_to(env, term, object)) return term;
+  term = make_reference(env, object);
+  if (!identity.set(env, term)) throw std::bad_alloc();
   return term;
 }
 

@@ -7,15 +7,16 @@
 
 #include "counters.hpp"
 #include "owned_env.hpp"
-#include "penstock/channel.hpp"
+#include "penstock/ref.hpp"
 #include "penstock/shim.hpp"
 #include "penstock/waiter.hpp"
 #include "resource.hpp"
 
 namespace penstock::nif {
 
-/// An Erlang process that waits for a message or for room: gets {penstock_ready, Ref} when it
-/// should look again. A resource: the process has it while it waits, and it monitors the process.
+/// An Erlang process that waits for a message, or for room in a channel or a buffer: gets
+/// {penstock_ready, Ref} when it should look again. A resource: the process has it while it waits,
+/// and it monitors the process.
 ///
 ///   idle ──arm──► armed ──fire──► fired ──arm, withdraw, or death of the process──► idle
 ///                   └──withdraw, or death──► idle
@@ -27,13 +28,14 @@ namespace penstock::nif {
 /// Edges:
 ///   N2  each transition of phase_ is a compare-and-swap, acq_rel: exactly one side takes a
 ///   wake-up.
-class ChannelWaiter final : public Waiter {
+class ProcessWaiter final : public Waiter {
  public:
-  enum class For : std::uint8_t { data, space };
+  enum class For : std::uint8_t { message, room_in_channel, room_in_stream };
 
-  ChannelWaiter(Ref<Channel> channel, For what, const ErlNifPid& process,
+  /// `line` belongs to `owner`, a Channel or a ByteStream.
+  ProcessWaiter(Ref<Object> owner, WaitList& line, For what, const ErlNifPid& process,
                 ERL_NIF_TERM reference) noexcept;
-  ~ChannelWaiter();
+  ~ProcessWaiter();
 
   /// Monitors the process. False: it is dying.
   [[nodiscard]] bool watch(ErlNifEnv* env) noexcept;
@@ -46,9 +48,9 @@ class ChannelWaiter final : public Waiter {
   [[nodiscard]] bool give_up() noexcept;
   /// The process has taken its wake-up from its mailbox and looks now.
   void looked() noexcept { phase_.store(kIdle, order::relaxed); }
-  void pass_on() noexcept;
+  void pass_on() noexcept { line_.wake_one(); }
 
-  [[nodiscard]] Channel& channel() const noexcept { return *channel_; }
+  [[nodiscard]] Object& owner() const noexcept { return *owner_; }
   [[nodiscard]] bool is_armed() const noexcept {
     return phase_.load(order::acquire("N2")) == kArmed;
   }
@@ -64,13 +66,13 @@ class ChannelWaiter final : public Waiter {
  private:
   bool fire() noexcept override;
   void leave_line() noexcept;
-  [[nodiscard]] WaitList& line() const noexcept;
   [[nodiscard]] bool move(std::uint32_t from, std::uint32_t to) noexcept {
     return phase_.compare_exchange_strong(from, to, order::acq_rel("N2"), order::acquire("N2"));
   }
 
   static constexpr std::uint32_t kIdle = 0, kArmed = 1, kFired = 2;
-  const Ref<Channel> channel_;
+  const Ref<Object> owner_;
+  WaitList& line_;
   const For what_;
   const ErlNifPid process_;
   const OwnedEnv env_;
