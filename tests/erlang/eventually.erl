@@ -2,7 +2,8 @@
 %% What tests wait with: conditions with a deadline that only a hang reaches.
 -module(eventually).
 
--export([true/1, equal/2, message/1, silence/0, counters_return_to/1, worker/1, workers/2]).
+-export([true/1, equal/2, message/1, silence/0, counters_return_to/1, worker/1, workers/2,
+         waiting/1, dead/1]).
 
 -define(DEADLINE_MS, 20000).
 
@@ -41,7 +42,7 @@ counters_return_to(Before) ->
              Now = py_nif:debug_counters(),
              %% Less is well: what others had dropped may have been collected meanwhile.
              case [{Key, maps:get(Key, Before), maps:get(Key, Now)}
-                   || Key <- [channels, waiters, calls, pinned_bytes],
+                   || Key <- [channels, buffers, waiters, calls, pinned_bytes],
                       maps:get(Key, Now) > maps:get(Key, Before)] of
                  [] -> true;
                  Left -> Left
@@ -58,3 +59,19 @@ workers(Pids, Tag) ->
     [receive {worker, Pid, Result} -> Result
      after ?DEADLINE_MS -> error({no_result, Tag, process_info(Pid)})
      end || Pid <- Pids].
+
+%% Each process is in line for a channel or a buffer, and sleeps.
+waiting(Pids) ->
+    [equal({status, waiting},
+           fun() ->
+               case process_info(Pid, current_function) of
+                   {current_function, {py_wait, wait, _}} -> process_info(Pid, status);
+                   Elsewhere -> Elsewhere
+               end
+           end) || Pid <- Pids].
+
+%% Kills a process, and returns when it is dead.
+dead(Pid) ->
+    Monitor = monitor(process, Pid),
+    exit(Pid, kill),
+    receive {'DOWN', Monitor, process, Pid, _} -> ok end.

@@ -208,7 +208,7 @@ closing_twice_is_ok(_) ->
 close_wakes_every_receiver(_) ->
     {ok, Channel} = py_channel:new(),
     Receivers = [eventually:worker(fun() -> py_channel:recv(Channel) end) || _ <- lists:seq(1, 50)],
-    wait_until_waiting(Receivers),
+    eventually:waiting(Receivers),
     ok = py_channel:close(Channel),
     ?assertEqual(lists:duplicate(50, {error, closed}), eventually:workers(Receivers, receivers)).
 
@@ -216,7 +216,7 @@ close_wakes_every_sender(_) ->
     Channel = full_channel(),
     Senders = [eventually:worker(fun() -> py_channel:send(Channel, <<0:400>>, infinity) end)
                || _ <- lists:seq(1, 50)],
-    wait_until_waiting(Senders),
+    eventually:waiting(Senders),
     ok = py_channel:close(Channel),
     ?assertEqual(lists:duplicate(50, {error, closed}), eventually:workers(Senders, senders)).
 
@@ -225,7 +225,7 @@ closing_a_channel_with_many_waiters_wakes_them_all(_) ->
     {ok, Channel} = py_channel:new(),
     Receivers = [eventually:worker(fun() -> py_channel:recv(Channel) end)
                  || _ <- lists:seq(1, 2000)],
-    wait_until_waiting(Receivers),
+    eventually:waiting(Receivers),
     ok = py_channel:close(Channel),
     ?assertEqual([{error, closed}], lists:usort(eventually:workers(Receivers, receivers))).
 
@@ -234,7 +234,7 @@ closing_a_channel_with_many_waiters_wakes_them_all(_) ->
 recv_takes_a_message_that_comes_later(_) ->
     {ok, Channel} = py_channel:new(),
     Receiver = eventually:worker(fun() -> {py_channel:recv(Channel, 60000), mailbox()} end),
-    wait_until_waiting([Receiver]),
+    eventually:waiting([Receiver]),
     ok = py_channel:send(Channel, late),
     ?assertEqual([{{ok, late}, []}], eventually:workers([Receiver], receiver)).
 
@@ -251,7 +251,7 @@ recv_that_times_out_leaves_no_message(_) ->
 a_message_after_a_timeout_is_for_the_next_receiver(_) ->
     {ok, Channel} = py_channel:new(),
     Waiting = eventually:worker(fun() -> py_channel:recv(Channel) end),
-    wait_until_waiting([Waiting]),
+    eventually:waiting([Waiting]),
     ?assertEqual({error, timeout}, py_channel:recv(Channel, 1)),
     ok = py_channel:send(Channel, for_the_other),
     ?assertEqual([{ok, for_the_other}], eventually:workers([Waiting], waiting)).
@@ -260,7 +260,7 @@ waiting_receivers_are_served_in_order(_) ->
     {ok, Channel} = py_channel:new(),
     Receivers = [begin
                      Pid = eventually:worker(fun() -> py_channel:recv(Channel) end),
-                     wait_until_waiting([Pid]),
+                     eventually:waiting([Pid]),
                      Pid
                  end || _ <- lists:seq(1, 20)],
     [begin
@@ -299,7 +299,7 @@ send_waits_for_room(_) ->
     Sender = eventually:worker(fun() ->
                                    {py_channel:send(Channel, <<1:400>>, 60000), mailbox()}
                                end),
-    wait_until_waiting([Sender]),
+    eventually:waiting([Sender]),
     {ok, <<0:400>>} = py_channel:try_receive(Channel),
     ?assertEqual([{ok, []}], eventually:workers([Sender], sender)),
     ?assertEqual({ok, <<1:400>>}, py_channel:recv(Channel, 0)).
@@ -316,7 +316,7 @@ waiting_senders_all_get_through(_) ->
     Channel = full_channel(),
     Senders = [eventually:worker(fun() -> {py_channel:send(Channel, <<N:400>>, infinity), mailbox()}
                                  end) || N <- lists:seq(1, 200)],
-    wait_until_waiting(Senders),
+    eventually:waiting(Senders),
     Received = [element(2, {ok, _} = py_channel:recv(Channel, 20000)) || _ <- lists:seq(0, 200)],
     ?assertEqual([<<N:400>> || N <- lists:seq(0, 200)], lists:sort(Received)),
     ?assertEqual([{ok, []}], lists:usort(eventually:workers(Senders, senders))).
@@ -347,10 +347,10 @@ racing_send_timeouts_lose_no_room(_) ->
 a_dead_waiter_loses_no_message(_) ->
     {ok, Channel} = py_channel:new(),
     Dead = spawn(fun() -> py_channel:recv(Channel) end),
-    wait_until_waiting([Dead]),
+    eventually:waiting([Dead]),
     Alive = eventually:worker(fun() -> py_channel:recv(Channel) end),
-    wait_until_waiting([Alive]),
-    kill(Dead),
+    eventually:waiting([Alive]),
+    eventually:dead(Dead),
     ok = py_channel:send(Channel, hello),
     ?assertEqual([{ok, hello}], eventually:workers([Alive], alive)).
 
@@ -358,12 +358,12 @@ a_dead_waiter_loses_no_message(_) ->
 a_waiter_that_dies_after_its_wake_up_passes_it_on(_) ->
     {ok, Channel} = py_channel:new(),
     First = spawn(fun() -> py_channel:recv(Channel) end),
-    wait_until_waiting([First]),
+    eventually:waiting([First]),
     Second = eventually:worker(fun() -> py_channel:recv(Channel) end),
-    wait_until_waiting([Second]),
+    eventually:waiting([Second]),
     true = erlang:suspend_process(First),
     ok = py_channel:send(Channel, hello),
-    kill(First),
+    eventually:dead(First),
     ?assertEqual([{ok, hello}], eventually:workers([Second], second)).
 
 ten_thousand_waiters_die_and_leave_nothing(_) ->
@@ -477,7 +477,7 @@ large_terms_pass(_) ->
          {ok, Back} = py_channel:recv(Channel),
          ?assert(Back =:= Term),
          Receiver = eventually:worker(fun() -> py_channel:recv(Channel) =:= {ok, Term} end),
-         wait_until_waiting([Receiver]),
+         eventually:waiting([Receiver]),
          ok = py_channel:send(Channel, Term, 10),
          ?assertEqual([true], eventually:workers([Receiver], receiver))
      end || Term <- [lists:seq(1, 300000),
@@ -510,22 +510,6 @@ drain(Channel, Received) ->
         {ok, Message} -> drain(Channel, [Message | Received]);
         {error, closed} -> lists:reverse(Received)
     end.
-
-%% Inside py_channel's receive.
-wait_until_waiting(Pids) ->
-    [eventually:equal({status, waiting},
-                      fun() ->
-                          case process_info(Pid, current_function) of
-                              {current_function, {py_channel, wait, _}} ->
-                                  process_info(Pid, status);
-                              Elsewhere -> Elsewhere
-                          end
-                      end) || Pid <- Pids].
-
-kill(Pid) ->
-    Monitor = monitor(process, Pid),
-    exit(Pid, kill),
-    receive {'DOWN', Monitor, process, Pid, _} -> ok end.
 
 mailbox() ->
     receive Message -> [Message | mailbox()] after 0 -> [] end.

@@ -74,6 +74,8 @@ be_distributed() ->
     case node() of
         nonode@nohost ->
             _ = os:cmd("epmd -daemon"),
+            %% It answers a little after the command has returned.
+            eventually:true(fun() -> element(1, erl_epmd:names("localhost")) =:= ok end),
             Name = list_to_atom(peer:random_name() ++ "@localhost"),
             {ok, _} = net_kernel:start([Name, shortnames]),
             ok;
