@@ -51,7 +51,7 @@ class Atom:
 
 @final
 class ReceiveAwaitable(Coroutine[Any, Any, Any]):
-    """What Channel.async_receive() returns: use it as any coroutine."""
+    """What an asynchronous method returns: use it as any coroutine."""
 
     __name__: str
     __qualname__: str

@@ -41,6 +41,18 @@ PyRef new_future(ModuleState& state, PyObject* loop) {
   return future;
 }
 
+void pass_on(const AwaitableObject& self) {
+  if (self.operation->pass_on != nullptr) self.operation->pass_on(self);
+}
+
+/// Out of line and of the endpoint; a wake-up that it had goes to the next.
+void leave_unfinished(AwaitableObject& self) {
+  // The loop may have seen the wake-up, and the coroutine has not run since.
+  const bool was_woken = self.waiter != nullptr && !self.waiter->is_linked;
+  if (leave_line(self) || was_woken) pass_on(self);
+  forget_waiter(self);
+}
+
 }  // namespace
 
 bool leave_line(AwaitableObject& self) noexcept {
@@ -48,7 +60,7 @@ bool leave_line(AwaitableObject& self) noexcept {
   drop(std::exchange(self.future, nullptr));
   AsyncWaiter* const waiter = self.waiter;
   if (waiter == nullptr || !waiter->is_linked) return false;
-  if (channel_behind(self).data_waiters().remove(*waiter)) {
+  if (self.operation->line(self.source).remove(*waiter)) {
     waiter->is_linked = false;
     waiter->release();  // The line's reference.
     return false;
@@ -68,40 +80,37 @@ void forget_waiter(AwaitableObject& self) noexcept {
   }
 }
 
-void cancel(AwaitableObject& self) noexcept {
+void cancel(AwaitableObject& self) {
   self.is_done = true;
-  // The loop may have seen the wake-up, and the coroutine has not run since.
-  const bool was_woken = self.waiter != nullptr && !self.waiter->is_linked;
-  if (leave_line(self) || was_woken) channel_behind(self).pass_on_data();
-  forget_waiter(self);
+  leave_unfinished(self);
+  if (self.operation->abandon != nullptr) self.operation->abandon(self);
+  drop(std::exchange(self.scratch, nullptr));
 }
 
-bool wait_or_receive(AwaitableObject& self, Message& message, Status& status) {
+Outcome wait_or_finish(AwaitableObject& self, PyObject** result) {
   ModuleState& state = *self.state;
   const PyRef loop = running_loop(state);
-  if (!loop) return false;
+  if (!loop) return Outcome::failed;
   EndpointObject* const endpoint = endpoint_of(state, loop.get());
-  if (endpoint == nullptr || !ensure_waiter(self, *endpoint)) return false;
+  if (endpoint == nullptr || !ensure_waiter(self, *endpoint)) return Outcome::failed;
   PyRef future = new_future(state, loop.get());
-  if (!future) return false;
+  if (!future) return Outcome::failed;
 
-  Channel& channel = channel_behind(self);
   self.waiter->retain();  // The line's.
   self.waiter->is_linked = true;
   enter_endpoint(self, *endpoint);
-  channel.data_waiters().add(*self.waiter);
+  self.operation->line(self.source).add(*self.waiter);
   if (parking().must_stop(this_context())) {
     raise_ended(state, nullptr, Reason::stopped);
-    return false;
+    return Outcome::failed;
   }
-  status = channel.receive_or_wait(message);
-  if (status == Status::empty) {
+  if (!self.operation->attempt(self, true, result)) {
     self.future = future.take();
-    return true;
+    return Outcome::waits;
   }
-  // A wake-up that we did not need may have been for a message that is still queued.
-  if (leave_line(self)) channel.pass_on_data();
-  return true;
+  // A wake-up that we did not need may have been for something that is still there.
+  if (leave_line(self)) pass_on(self);
+  return Outcome::finished;
 }
 
 void resolve(AwaitableObject& awaitable) {
@@ -121,10 +130,6 @@ void resolve(AsyncWaiter& waiter) {
   if (waiter.awaitable != nullptr) resolve(*waiter.awaitable);
 }
 
-void abandon(AwaitableObject& awaitable) {
-  const bool was_woken = awaitable.waiter != nullptr && !awaitable.waiter->is_linked;
-  if (leave_line(awaitable) || was_woken) channel_behind(awaitable).pass_on_data();
-  forget_waiter(awaitable);
-}
+void abandon(AwaitableObject& awaitable) { leave_unfinished(awaitable); }
 
 }  // namespace penstock::python

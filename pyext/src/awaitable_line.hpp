@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "channel_object.hpp"
-#include "receive_awaitable.hpp"
+#include "awaitable.hpp"
 
-/// How a coroutine gets into a channel's line of waiters, and out of it.
+/// How a coroutine gets into its source's line of waiters, and out of it.
 ///
 /// Threads: the loop's, with the GIL.
 namespace penstock::python {
-
-[[nodiscard]] inline Channel& channel_behind(const AwaitableObject& self) noexcept {
-  return *as_channel(self.channel).channel;
-}
 
 /// Takes the waiter out of line. True: it had been given a wake-up, which now is the caller's.
 bool leave_line(AwaitableObject& self) noexcept;
@@ -19,11 +14,16 @@ bool leave_line(AwaitableObject& self) noexcept;
 /// The wait is over, whatever came of it. Not while in line.
 void forget_waiter(AwaitableObject& self) noexcept;
 
-/// Ends the coroutine. A wake-up that it had goes to the next in line.
-void cancel(AwaitableObject& self) noexcept;
+/// Ends the coroutine unfinished. A wake-up that it had goes to the next in line.
+void cancel(AwaitableObject& self);
 
-/// Gets in line, and looks once more. False: an exception is set; else `status` empty means that
-/// the coroutine now waits for self.future.
-[[nodiscard]] bool wait_or_receive(AwaitableObject& self, Message& message, Status& status);
+enum class Outcome : std::uint8_t {
+  waits,     ///< For self.future, in line.
+  finished,  ///< Not in line any more; the attempt's `*result`, or its exception.
+  failed,    ///< It could not wait: an exception is set, and it may still be in line.
+};
+
+/// Gets in line, and tries once more.
+[[nodiscard]] Outcome wait_or_finish(AwaitableObject& self, PyObject** result);
 
 }  // namespace penstock::python

@@ -2,6 +2,7 @@
 #include "channel_iterator.hpp"
 
 #include "channel_object.hpp"
+#include "channel_receiving.hpp"
 #include "decode.hpp"
 #include "types.hpp"
 

@@ -3,13 +3,9 @@
 
 #include <structmember.h>
 
-#include "blocking.hpp"
 #include "capsule.hpp"
-#include "channel_iterator.hpp"
+#include "channel_receiving.hpp"
 #include "channel_sending.hpp"
-#include "decode.hpp"
-#include "receive_awaitable.hpp"
-#include "timeouts.hpp"
 #include "types.hpp"
 
 namespace penstock::python {
@@ -23,70 +19,7 @@ bool require_channel(const ChannelObject& self) {
   return false;
 }
 
-PyObject* received(ModuleState& state, Status status, const Message& message) {
-  switch (status) {
-    case Status::ok:
-      return decode(state, message);
-    case Status::closed:
-      PyErr_SetString(state.channel_closed, "the channel is closed");
-      return nullptr;
-    case Status::out_of_memory:
-      return PyErr_NoMemory();
-    default:
-      PyErr_SetString(PyExc_SystemError, "unexpected status of a channel");
-      return nullptr;
-  }
-}
-
-bool receive_blocking(ModuleState& state, Channel& channel, Message& message,
-                      std::int64_t deadline_ns, Status& status) {
-  status = channel.try_receive(message);
-  if (status != Status::empty) return true;
-  return block(state, Status::empty, status, [&](ThreadWaiter& waiter, ThreadWaiter::Wake* woken) {
-    return channel.receive(message, deadline_ns, waiter, woken);
-  });
-}
-
 namespace {
-
-PyObject* channel_receive(PyObject* object, PyObject* const* args, Py_ssize_t count,
-                          PyObject* keywords) {
-  const ChannelObject& self = as_channel(object);
-  std::int64_t deadline_ns = kNoDeadline;
-  if (!require_channel(self) || !parse_receive(args, count, keywords, deadline_ns)) return nullptr;
-  Message message;
-  Status status = Status::empty;
-  if (!receive_blocking(*self.state, *self.channel, message, deadline_ns, status)) return nullptr;
-  if (status == Status::empty) {
-    PyErr_SetString(PyExc_TimeoutError, "channel receive timeout");
-    return nullptr;
-  }
-  return received(*self.state, status, message);
-}
-
-PyObject* channel_try_receive(PyObject* object, PyObject*) {
-  const ChannelObject& self = as_channel(object);
-  if (!require_channel(self)) return nullptr;
-  Message message;
-  const Status status = self.channel->try_receive(message);
-  if (status == Status::empty) Py_RETURN_NONE;
-  return received(*self.state, status, message);
-}
-
-PyObject* channel_async_receive(PyObject* object, PyObject*) {
-  if (!require_channel(as_channel(object))) return nullptr;
-  return new_awaitable(*as_channel(object).state, object, AtEnd::raise_closed);
-}
-
-PyObject* channel_anext(PyObject* object) {
-  if (!require_channel(as_channel(object))) return nullptr;
-  return new_awaitable(*as_channel(object).state, object, AtEnd::stop_iteration);
-}
-
-PyObject* channel_iter(PyObject* object) {
-  if (!require_channel(as_channel(object))) return nullptr;
-  return new_iterator(*as_channel(object).state, object);
-}
 
 PyObject* channel_self(PyObject* object) { return PyRef::borrow(object).take(); }
 

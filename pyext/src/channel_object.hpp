@@ -21,14 +21,6 @@ struct ChannelObject {
 /// True, or TypeError is set.
 [[nodiscard]] bool require_channel(const ChannelObject& self);
 
-/// What a receive that ended with `status` returns: the message, or nullptr and an exception
-/// (ChannelClosed, MemoryError, what decoding raised). Not for Status::empty.
-[[nodiscard]] PyObject* received(ModuleState& state, Status status, const Message& message);
-
-/// Takes the oldest message, or blocks for it until `deadline_ns`. False: an exception is set.
-[[nodiscard]] bool receive_blocking(ModuleState& state, Channel& channel, Message& message,
-                                    std::int64_t deadline_ns, Status& status);
-
 [[nodiscard]] bool add_channel_type(PyObject* module, ModuleState& state);
 
 }  // namespace penstock::python

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "parking.hpp"
-#include "receive_awaitable.hpp"
+#include "awaitable.hpp"
 #include "types.hpp"
 
 namespace penstock::python {

@@ -10,7 +10,7 @@
 #include "loop_endpoint.hpp"
 #include "opaque.hpp"
 #include "penstock/host.hpp"
-#include "receive_awaitable.hpp"
+#include "awaitable.hpp"
 
 namespace penstock::python {
 

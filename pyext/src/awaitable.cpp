@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "receive_awaitable.hpp"
+#include "awaitable.hpp"
+
+#include <cstring>
 
 #include "awaitable_line.hpp"
-#include "channel_object.hpp"
-#include "decode.hpp"
 #include "types.hpp"
 
 namespace penstock::python {
@@ -17,40 +17,38 @@ AwaitableObject& as_awaitable(PyObject* object) noexcept {
 // Running
 // ------------------------------------------------------------------------------------------
 
-PySendResult finish(AwaitableObject& self, Status status, const Message& message,
-                    PyObject** result) {
-  self.is_done = true;
-  forget_waiter(self);
-  if (status == Status::closed && self.at_end == AtEnd::stop_iteration) {
-    PyErr_SetNone(PyExc_StopAsyncIteration);
-    *result = nullptr;
-  } else {
-    *result = received(*self.state, status, message);
-  }
-  return *result == nullptr ? PYGEN_ERROR : PYGEN_RETURN;
+/// For errors: "async_receive" of "Channel.async_receive".
+const char* method_name(const AwaitableObject& self) noexcept {
+  const char* const dot = std::strchr(self.operation->name, '.');
+  return dot == nullptr ? self.operation->name : dot + 1;
 }
 
 /// False: an exception is set.
 bool may_run(const AwaitableObject& self) {
-  if (self.is_running) PyErr_SetString(PyExc_RuntimeError, "async_receive() is already executing");
+  if (self.is_running) {
+    PyErr_Format(PyExc_RuntimeError, "%s() is already executing", method_name(self));
+  }
   return !self.is_running;
 }
 
+/// An unfinished one, which is_running.
 PySendResult resume(AwaitableObject& self, PyObject** result) {
   (void)leave_line(self);  // We look at the condition now.
-  Message message;
-  Status status = channel_behind(self).try_receive(message);
-  if (status == Status::empty) {
-    if (!wait_or_receive(self, message, status)) {
-      cancel(self);
-      return PYGEN_ERROR;
-    }
-    if (status == Status::empty) {
+  if (!self.operation->attempt(self, false, result)) {
+    const Outcome outcome = wait_or_finish(self, result);
+    if (outcome == Outcome::waits) {
       *result = PyRef::borrow(self.future).take();
       return PYGEN_NEXT;
     }
+    if (outcome == Outcome::failed) {
+      cancel(self);
+      return PYGEN_ERROR;
+    }
   }
-  return finish(self, status, message, result);
+  self.is_done = true;
+  forget_waiter(self);
+  drop(std::exchange(self.scratch, nullptr));
+  return *result == nullptr ? PYGEN_ERROR : PYGEN_RETURN;
 }
 
 PySendResult awaitable_send(PyObject* object, PyObject*, PyObject** result) {
@@ -58,7 +56,7 @@ PySendResult awaitable_send(PyObject* object, PyObject*, PyObject** result) {
   *result = nullptr;
   if (!may_run(self)) return PYGEN_ERROR;
   if (self.is_done) {
-    PyErr_SetString(PyExc_RuntimeError, "cannot reuse an awaited async_receive()");
+    PyErr_Format(PyExc_RuntimeError, "cannot reuse an awaited %s()", method_name(self));
     return PYGEN_ERROR;
   }
   self.is_running = true;
@@ -122,8 +120,7 @@ PyObject* awaitable_close(PyObject* object, PyObject*) {
 PyObject* awaitable_self(PyObject* object) { return PyRef::borrow(object).take(); }
 
 PyObject* awaitable_name(PyObject* object, void*) {
-  const bool iterates = as_awaitable(object).at_end == AtEnd::stop_iteration;
-  return PyUnicode_FromString(iterates ? "Channel.__anext__" : "Channel.async_receive");
+  return PyUnicode_FromString(as_awaitable(object).operation->name);
 }
 
 // Life
@@ -131,16 +128,17 @@ PyObject* awaitable_name(PyObject* object, void*) {
 
 int awaitable_traverse(PyObject* object, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(object));
-  Py_VISIT(as_awaitable(object).channel);
+  Py_VISIT(as_awaitable(object).source);
+  Py_VISIT(as_awaitable(object).scratch);
   Py_VISIT(as_awaitable(object).future);
   return 0;
 }
 
 int awaitable_clear(PyObject* object) {
   AwaitableObject& self = as_awaitable(object);
-  if (self.channel == nullptr) return 0;
+  if (self.source == nullptr) return 0;
   if (!self.is_done) cancel(self);
-  drop(std::exchange(self.channel, nullptr));
+  drop(std::exchange(self.source, nullptr));
   return 0;
 }
 
@@ -199,17 +197,20 @@ PyType_Spec spec = {"erlang.ReceiveAwaitable", sizeof(AwaitableObject), 0,
 
 }  // namespace
 
-PyObject* new_awaitable(ModuleState& state, PyObject* channel, AtEnd at_end) {
+PyObject* new_awaitable(ModuleState& state, const AwaitableOperation& operation, PyObject* source,
+                        std::int64_t argument) {
   AwaitableObject* const self = allocate(state);
   if (self == nullptr) return nullptr;
   self->state = &state;
-  self->channel = PyRef::borrow(channel).take();
+  self->operation = &operation;
+  self->source = PyRef::borrow(source).take();
+  self->scratch = nullptr;
+  self->argument = argument;
   self->future = nullptr;
   self->waiter = nullptr;
   self->endpoint = nullptr;
   self->next = nullptr;
   self->previous = nullptr;
-  self->at_end = at_end;
   self->is_done = false;
   self->is_running = false;
   auto* const object = reinterpret_cast<PyObject*>(self);
