@@ -3,7 +3,7 @@
 -module(eventually).
 
 -export([true/1, equal/2, message/1, silence/0, counters_return_to/1, worker/1, workers/2,
-         waiting/1, dead/1]).
+         waiting/1, dead/1, without_references/1]).
 
 -define(DEADLINE_MS, 20000).
 
@@ -75,3 +75,15 @@ dead(Pid) ->
     Monitor = monitor(process, Pid),
     exit(Pid, kill),
     receive {'DOWN', Monitor, process, Pid, _} -> ok end.
+
+%% The result of what `Prepare' returns (see py_case:caller/4), run by a process whose references go
+%% while it waits.
+without_references(Prepare) ->
+    Test = self(),
+    {Pid, Monitor} = spawn_monitor(fun() -> Test ! {without_references, (Prepare())()} end),
+    true(fun() ->
+             erlang:garbage_collect(Pid),
+             receive {'DOWN', Monitor, process, Pid, _} -> true after 0 -> waiting end
+         end),
+    {without_references, Result} = message(without_references),
+    Result.

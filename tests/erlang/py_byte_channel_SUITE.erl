@@ -245,7 +245,7 @@ python_iterates_until_closed(_) ->
     Chunks = [crypto:strong_rand_bytes(rand:uniform(20000)) || _ <- lists:seq(1, 500)],
     [ok = py_byte_channel:send(Channel, Chunk, infinity) || Chunk <- Chunks],
     ok = py_byte_channel:close(Channel),
-    ?assertEqual([{ok, binary:encode_hex(crypto:hash(sha256, Chunks), lowercase)}],
+    ?assertEqual([{ok, sha256(Chunks)}],
                  eventually:workers([Sum], digest)).
 
 coroutines_share_a_channel(_) ->
@@ -265,7 +265,7 @@ a_view_pins_until_it_goes(_) ->
     {ok, ?LARGE} = py:call(Context, byte_channel_cases, hold_view, [Channel]),
     #{size := 0, pinned := ?LARGE} = py_byte_channel:info(Channel),
     {ok, Hash} = py:call(Context, byte_channel_cases, hash_held_view, []),
-    ?assertEqual(binary:encode_hex(crypto:hash(sha256, Binary), lowercase), Hash),
+    ?assertEqual(sha256(Binary), Hash),
     {ok, none} = py:call(Context, byte_channel_cases, drop_view, []),
     #{pinned := 0} = py_byte_channel:info(Channel).
 
@@ -300,15 +300,13 @@ thousand_slices_of_large_messages_pin_little(_) ->
     {ok, none} = py:call(Context, byte_channel_cases, drop_slices, []).
 
 the_last_sender_goes(_) ->
-    Test = self(),
-    spawn(fun() ->
-              {ok, Channel} = py_byte_channel:new(),
-              ok = py_byte_channel:send(Channel, <<"last">>),
-              Caller = py_case:caller(py:context(1), byte_channel_cases, digest, [Channel]),
-              Test ! {result, Caller()}
-          end),
-    ?assertEqual({result, {ok, binary:encode_hex(crypto:hash(sha256, <<"last">>), lowercase)}},
-                 eventually:message(result)).
+    Digest = eventually:without_references(
+                 fun() ->
+                     {ok, Channel} = py_byte_channel:new(),
+                     ok = py_byte_channel:send(Channel, <<"last">>),
+                     py_case:caller(py:context(1), byte_channel_cases, digest, [Channel])
+                 end),
+    ?assertEqual({ok, sha256(<<"last">>)}, Digest).
 
 an_interrupt_ends_a_receive(_) ->
     {ok, Channel} = py_byte_channel:new(),
@@ -339,3 +337,6 @@ take(_Channel, 0) ->
 take(Channel, Count) ->
     {ok, Messages} = py_byte_channel:receive_many(Channel, Count, 60000),
     Messages ++ take(Channel, Count - length(Messages)).
+
+sha256(Bytes) ->
+    string:lowercase(binary:encode_hex(crypto:hash(sha256, Bytes))).
