@@ -67,7 +67,8 @@ Status ByteStream::write(std::uint64_t count, Append append) noexcept {
   if (status == Status::ok) {
     data_.advance(end);
   } else if (status == Status::full) {
-    pressed_.store(1, order::relaxed);  // Ordered by the fence of the next line.
+    // Before the fence of the next line: a reader that goes to sleep is woken, or looks at it.
+    pressed_.store(1, order::release("B3"));
     data_.wake_all();
   } else if (status == Status::limit) {
     std::unique_ptr<Message> reason(new (std::nothrow) Message());
@@ -160,8 +161,8 @@ void ByteStream::end(std::uint32_t how, std::unique_ptr<Message> reason) noexcep
 void ByteStream::close() noexcept { end(kClosed, nullptr); }
 void ByteStream::close_by_reader() noexcept {
   end(kClosedByReader, nullptr);
-  // Last: a reader that sees this must find that no more is written.
-  closed_by_reader_.store(1, order::release("B4"));
+  // Last: a reader that sees this must find that no more is written. The fences of end() order it.
+  closed_by_reader_.store(1, order::relaxed);
 }
 void ByteStream::abort(std::unique_ptr<Message> reason) noexcept {
   end(kAborted, std::move(reason));
@@ -180,7 +181,8 @@ void ByteStream::remove_reader() noexcept {
 // --------------------------------------------------------------------------------------
 
 bool ByteStream::is_worth_a_look(std::uint64_t position) const noexcept {
-  return written_.load(order::acquire("B1")) >= position || ended() != kOpen ||
+  // Relaxed: the look that follows has the order.
+  return written_.load(order::relaxed) >= position || ended() != kOpen ||
          pressed_.load(order::relaxed) != 0;
 }
 
@@ -282,8 +284,11 @@ void ByteStream::Reading::copy(std::uint64_t from, std::uint8_t* to, std::size_t
 }
 
 void ByteStream::Reading::relieve() noexcept {
+  // Not a plain store: it would overwrite a writer's mark without having seen what that writer saw.
+  if (stream_.pressed_.load(order::relaxed) != 0) {
+    stream_.pressed_.exchange(0, order::acquire("B3"));
+  }
   std::uint64_t const end = written();
-  stream_.pressed_.store(0, order::relaxed);
   stream_.relieved_.store(end, order::relaxed);  // Ordered by the fence of the next line.
   stream_.space_.advance(end);
 }

@@ -37,9 +37,12 @@ namespace penstock {
 ///   B1  write publishes written_, release -> a reader loads it, acquire: the bytes, and the chunks
 ///       that hold them.
 ///   B2  (chunk.hpp) the chain.
-///   B4  close and abort store end_ (and closed_by_reader_), release -> readers load it, acquire,
-///       before they load written_: what was written before the end is not missed, and abort's
-///       reason is there.
+///   B3  a writer that finds no room sets pressed_, release -> relieve() takes it back, acquire,
+///       and then looks at what is there: it does not miss what left no room, be it for this writer
+///       or for one that set the same mark before and sleeps.
+///   B4  close and abort store end_, release (and closed_by_reader_ after a fence) -> readers load
+///       it, acquire, before they load written_: what was written before the end is not missed, and
+///       abort's reason is there.
 ///   B5  unlock -> lock of the writers' lock: tail_ and the position that is not yet published.
 ///   B6  unlock -> lock of the reader role: everything that Reading touches.
 ///   W1  (position_line.hpp) written_, end_ and pressed_ against readers that go to sleep; read_

@@ -17,8 +17,7 @@ namespace penstock {
 /// Threads: any. Cost: advance() without waiters is one fence and one load.
 ///
 /// Edges:
-///   W1  (waiter.hpp) once more, for wanted_: want() lowers it, fence, and then the waiter reads
-///   the
+///   W1  (waiter.hpp) once more, for wanted_: want() lowers it, fence, then the waiter reads the
 ///       position; a notifier writes the position, fence, and then reads wanted_.
 class PositionLine {
  public:
