@@ -4,6 +4,9 @@
 from erlang._native import (
     ApplicationStopped,
     Atom,
+    ByteChannel,
+    ByteChannelClosed,
+    ByteView,
     Channel,
     ChannelClosed,
     Fun,
@@ -23,6 +26,9 @@ __version__ = "0.1.0"
 __all__ = [
     "ApplicationStopped",
     "Atom",
+    "ByteChannel",
+    "ByteChannelClosed",
+    "ByteView",
     "Channel",
     "ChannelClosed",
     "Fun",

@@ -16,8 +16,9 @@ namespace penstock::python {
 /// measured again before each of its elements, and a dict is read into a tuple before its first.
 class Encoder {
  public:
-  Encoder(ModuleState& state, Message& message) noexcept
-      : state_(state), message_(message), writer_(message) {}
+  /// `lends`: large bytes objects may be referred to.
+  Encoder(ModuleState& state, Message& message, bool lends) noexcept
+      : state_(state), message_(message), writer_(message), lends_(lends) {}
   Encoder(const Encoder&) = delete;
   Encoder& operator=(const Encoder&) = delete;
   ~Encoder() {
@@ -62,6 +63,7 @@ class Encoder {
   bool text(PyObject* str);
   bool floating(double number);
   bool raw_bytes(const void* data, Py_ssize_t size, bool in_key);
+  bool exact_bytes(PyObject* bytes, bool in_key);
   bool view(PyObject* memoryview, bool in_key);
   bool channel(Channel& channel);
   bool open_tuple(PyObject* tuple, bool in_key);
@@ -84,6 +86,7 @@ class Encoder {
   ModuleState& state_;
   Message& message_;
   wire::Writer writer_;
+  const bool lends_;
   SmallStack<Frame, 16> stack_;
   SmallStack<KeySpan, 8> keys_;
 };

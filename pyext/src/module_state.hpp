@@ -24,11 +24,14 @@ struct ModuleState {
   std::array<PyTypeObject*, 4> opaque_types{};
   PyTypeObject* atom_type = nullptr;
   PyTypeObject* channel_type = nullptr;
+  PyTypeObject* byte_channel_type = nullptr;
+  PyTypeObject* byte_view_type = nullptr;
   PyTypeObject* iterator_type = nullptr;
   PyTypeObject* awaitable_type = nullptr;
   PyTypeObject* endpoint_type = nullptr;
 
   PyObject* channel_closed = nullptr;
+  PyObject* byte_channel_closed = nullptr;
   PyObject* process_error = nullptr;
   PyObject* suspension_required = nullptr;
   PyObject* application_stopped = nullptr;
