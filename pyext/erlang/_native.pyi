@@ -2,17 +2,34 @@
 """The native half of the package. What can be a term is typed Any: see docs/types.md."""
 
 from _typeshed import ReadableBuffer, WriteableBuffer
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterable, Iterator
 from types import TracebackType
-from typing import Any, SupportsIndex, TypedDict, final
+from typing import (
+    Any,
+    Generic,
+    SupportsIndex,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    final,
+    overload,
+)
+
+_T_co = TypeVar("_T_co", covariant=True)
 
 class _ChannelInfo(TypedDict):
     size: int
     max_size: int
     closed: bool
 
+class _ByteChannelInfo(_ChannelInfo):
+    pinned: int
+
 class ChannelClosed(Exception):
     """The channel is closed, and what was queued has been received."""
+
+class ByteChannelClosed(Exception):
+    """The byte channel is closed, and what was queued has been received."""
 
 class ProcessError(Exception):
     """There is no such Erlang process."""
@@ -63,13 +80,13 @@ class Atom:
     def __ge__(self, other: Atom, /) -> bool: ...
 
 @final
-class ReceiveAwaitable(Coroutine[Any, Any, Any]):
+class ReceiveAwaitable(Coroutine[Any, Any, _T_co], Generic[_T_co]):
     """What an asynchronous method returns: use it as any coroutine."""
 
     __name__: str
     __qualname__: str
-    def __await__(self) -> Generator[Any, Any, Any]: ...
-    def __iter__(self) -> ReceiveAwaitable: ...
+    def __await__(self) -> Generator[Any, Any, _T_co]: ...
+    def __iter__(self) -> ReceiveAwaitable[_T_co]: ...
     def __next__(self) -> Any: ...
     def send(self, value: Any, /) -> Any: ...
     def throw(
@@ -82,11 +99,11 @@ class ReceiveAwaitable(Coroutine[Any, Any, Any]):
     def close(self) -> None: ...
 
 @final
-class ChannelIterator(Iterator[Any]):
+class ChannelIterator(Iterator[_T_co], Generic[_T_co]):
     """What iter(channel) returns: blocks for messages, ends when the channel does."""
 
-    def __iter__(self) -> ChannelIterator: ...
-    def __next__(self) -> Any: ...
+    def __iter__(self) -> ChannelIterator[_T_co]: ...
+    def __next__(self) -> _T_co: ...
 
 class Channel(AsyncIterator[Any]):
     """One queue of messages between Erlang and Python; safe to share between threads and loops."""
@@ -107,7 +124,7 @@ class Channel(AsyncIterator[Any]):
 
         Never blocks; raises ChannelClosed.
         """
-    def async_receive(self) -> ReceiveAwaitable:
+    def async_receive(self) -> ReceiveAwaitable[Any]:
         """Take the oldest message; a coroutine that waits on the running asyncio loop.
 
         Cancelling it loses no message. Raises ChannelClosed.
@@ -124,9 +141,9 @@ class Channel(AsyncIterator[Any]):
         """Refuse further messages and wake everybody who waits. Idempotent."""
     def info(self) -> _ChannelInfo:
         """Return {'size': bytes queued, 'max_size': bytes or 0, 'closed': bool}."""
-    def __iter__(self) -> ChannelIterator: ...
+    def __iter__(self) -> ChannelIterator[Any]: ...
     def __aiter__(self) -> Channel: ...
-    def __anext__(self) -> ReceiveAwaitable: ...
+    def __anext__(self) -> ReceiveAwaitable[Any]: ...
     def __enter__(self) -> Channel: ...
     def __exit__(
         self,
@@ -217,6 +234,122 @@ class PyBuffer(Iterator[bytes]):
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def __enter__(self) -> PyBuffer: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    def __hash__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class ByteView:
+    """Bytes of a message, read-only, with the buffer protocol.
+
+    The memory lives until the last view of it and the last memoryview go. A slice shares it if it
+    is at least 4 KiB and a quarter of what it keeps alive; other slices are copies.
+    """
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, key: int, /) -> int: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> ByteView: ...
+    def __iter__(self) -> Iterator[int]: ...
+    def __hash__(self) -> int:
+        """The hash of bytes with the same contents."""
+    def __eq__(self, other: object, /) -> bool:
+        """Whether the contents are those of other, which is any bytes-like object."""
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __bytes__(self) -> bytes: ...
+    def tobytes(self) -> bytes:
+        """Return the contents as bytes."""
+    def release(self) -> None:
+        """Give the memory up. Raises BufferError while memoryviews of it exist.
+
+        Afterwards every use of the contents raises ValueError.
+        """
+    def __enter__(self) -> ByteView: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+_BytesLike: TypeAlias = bytes | bytearray | memoryview | ByteView
+
+class ByteChannel(AsyncIterator[bytes]):
+    """One queue of bytes messages between Erlang and Python; safe to share between threads and
+    loops."""
+
+    def __init__(self, ref: object) -> None:
+        """ref: a byte channel as Erlang passes it, or another ByteChannel of the same queue."""
+    @property
+    def closed(self) -> bool:
+        """Whether sends are refused; messages may still be queued."""
+    def receive_bytes(
+        self, timeout: float | None = None, *, timeout_ms: float | None = None
+    ) -> bytes:
+        """Take the oldest message; block until there is one, without the GIL.
+
+        timeout is in seconds, timeout_ms in milliseconds (negative: none). Raises
+        ByteChannelClosed once the channel is closed and drained, TimeoutError.
+        """
+    def try_receive_bytes(self) -> bytes | None:
+        """Take the oldest message, or return None if there is none.
+
+        Never blocks; raises ByteChannelClosed.
+        """
+    def receive_many(
+        self,
+        max_count: int = 64,
+        timeout: float | None = None,
+        *,
+        timeout_ms: float | None = None,
+    ) -> list[bytes]:
+        """Block for one message as receive_bytes() does, then take what else is queued, max_count
+        messages at most. Return a list of at least one.
+        """
+    def receive_view(
+        self, timeout: float | None = None, *, timeout_ms: float | None = None
+    ) -> ByteView:
+        """As receive_bytes(), but return a ByteView, which does not copy large messages."""
+    def async_receive_bytes(self) -> ReceiveAwaitable[bytes]:
+        """Take the oldest message; a coroutine that waits on the running asyncio loop.
+
+        Cancelling it loses no message. Raises ByteChannelClosed.
+        """
+    def async_receive_view(self) -> ReceiveAwaitable[ByteView]:
+        """As async_receive_bytes(), but return a ByteView, which does not copy large messages."""
+    def send_bytes(self, data: _BytesLike, timeout: float | None = None) -> bool:
+        """Queue one message and return True; block while the channel is full, without the GIL.
+
+        data is bytes, or bytes-like and C-contiguous; bytes of 8 KiB or more are not copied.
+        timeout is in seconds. Raises ByteChannelClosed, TimeoutError, ValueError if data is larger
+        than max_size, TypeError.
+        """
+    def try_send_bytes(self, data: _BytesLike, /) -> bool:
+        """Queue one message and return True, or False if the channel is full. Never blocks."""
+    def send_many(self, chunks: Iterable[_BytesLike], timeout: float | None = None) -> int:
+        """Queue each element of an iterable as send_bytes() does, and return how many there were.
+
+        timeout is for all together. Whatever exception ends it early (of this channel or of
+        chunks) has an attribute sent: the number of messages queued before, which stay queued.
+        """
+    def close(self) -> None:
+        """Refuse further messages and wake everybody who waits. Idempotent."""
+    def info(self) -> _ByteChannelInfo:
+        """Return {'size': bytes queued, 'max_size': bytes or 0, 'closed': bool, 'pinned': bytes of
+        large binaries that queued messages and views keep alive}.
+        """
+    def __iter__(self) -> ChannelIterator[bytes]: ...
+    def __aiter__(self) -> ByteChannel: ...
+    def __anext__(self) -> ReceiveAwaitable[bytes]: ...
+    def __enter__(self) -> ByteChannel: ...
     def __exit__(
         self,
         exc_type: type[BaseException] | None,

@@ -168,6 +168,7 @@ PyMethodDef methods[] = {
     {"send", awaitable_send_method, METH_O, nullptr},
     {"throw", awaitable_throw, METH_VARARGS, nullptr},
     {"close", awaitable_close, METH_NOARGS, nullptr},
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "channel_iterator.hpp"
 
-#include "channel_object.hpp"
-#include "channel_receiving.hpp"
-#include "decode.hpp"
+#include "channel_base.hpp"
 #include "types.hpp"
 
 namespace penstock::python {
@@ -12,6 +10,7 @@ namespace {
 
 struct IteratorObject {
   PyObject_HEAD PyObject* channel;  ///< Strong, for life: another thread may be blocked on it.
+  Received received;
   bool has_ended;
 };
 
@@ -28,8 +27,9 @@ PyObject* iterator_next(PyObject* object) {
   if (!receive_blocking(*channel.state, *channel.channel, message, kNoDeadline, status)) {
     return nullptr;
   }
-  if (status == Status::ok) return decode(*channel.state, message);
-  if (status != Status::closed) return received(*channel.state, status, message);
+  if (status != Status::closed) {
+    return self.received(*channel.state, *channel.channel, status, message);
+  }
   self.has_ended = true;
   return nullptr;
 }
@@ -51,12 +51,18 @@ void iterator_dealloc(PyObject* object) {
   free_instance(object);
 }
 
+PyMethodDef methods[] = {
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
 PyType_Slot slots[] = {
     {Py_tp_dealloc, reinterpret_cast<void*>(iterator_dealloc)},
     {Py_tp_traverse, reinterpret_cast<void*>(iterator_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(iterator_clear)},
     {Py_tp_iter, reinterpret_cast<void*>(PyObject_SelfIter)},
     {Py_tp_iternext, reinterpret_cast<void*>(iterator_next)},
+    {Py_tp_methods, methods},
     {0, nullptr},
 };
 
@@ -67,10 +73,11 @@ PyType_Spec spec = {"erlang.ChannelIterator", sizeof(IteratorObject), 0,
 
 }  // namespace
 
-PyObject* new_iterator(ModuleState& state, PyObject* channel) {
+PyObject* new_iterator(ModuleState& state, PyObject* channel, Received received) {
   IteratorObject* const self = PyObject_GC_New(IteratorObject, state.iterator_type);
   if (self == nullptr) return nullptr;
   self->channel = PyRef::borrow(channel).take();
+  self->received = received;
   self->has_ended = false;
   auto* const object = reinterpret_cast<PyObject*>(self);
   PyObject_GC_Track(object);

@@ -1,32 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "channel_receiving.hpp"
 
-#include "awaitable.hpp"
 #include "blocking.hpp"
 #include "channel_iterator.hpp"
-#include "channel_object.hpp"
 #include "decode.hpp"
+#include "lent_bytes.hpp"
 #include "timeouts.hpp"
 
 namespace penstock::python {
 
-PyObject* received(ModuleState& state, Status status, const Message& message) {
-  switch (status) {
-    case Status::ok:
-      return decode(state, message);
-    case Status::closed:
-      PyErr_SetString(state.channel_closed, "the channel is closed");
-      return nullptr;
-    case Status::out_of_memory:
-      return PyErr_NoMemory();
-    default:
-      PyErr_SetString(PyExc_SystemError, "unexpected status of a channel");
-      return nullptr;
-  }
+namespace {
+
+PyObject* received_term(ModuleState& state, Channel& channel, Status status, Message& message) {
+  if (status == Status::ok) return decode(state, message);
+  raise_status(state, channel, status);
+  return nullptr;
 }
+
+constexpr AwaitableOperation kAsyncReceive = receiving<received_term>("Channel.async_receive");
+constexpr AwaitableOperation kAnext =
+    receiving<received_term, AtEnd::stop_iteration>("Channel.__anext__");
+
+}  // namespace
 
 bool receive_blocking(ModuleState& state, Channel& channel, Message& message,
                       std::int64_t deadline_ns, Status& status) {
+  returned_bytes().drop_all();
   status = channel.try_receive(message);
   if (status != Status::empty) return true;
   return block(state, Status::empty, status, [&](ThreadWaiter& waiter, ThreadWaiter::Wake* woken) {
@@ -34,47 +33,13 @@ bool receive_blocking(ModuleState& state, Channel& channel, Message& message,
   });
 }
 
-// Coroutines
-// ---------------------------------------------------------------------------------------
-
-namespace {
-
-WaitList& data_line(PyObject* source) { return as_channel(source).channel->data_waiters(); }
-
-void pass_on_data(const AwaitableObject& self) { as_channel(self.source).channel->pass_on_data(); }
-
-/// What happens when the channel is closed and drained: ChannelClosed, or the end of `async for`.
-enum class AtEnd : std::uint8_t { raise_closed, stop_iteration };
-
-template <AtEnd kAtEnd>
-bool attempt(AwaitableObject& self, bool in_line, PyObject** result) {
-  Channel& channel = *as_channel(self.source).channel;
-  Message message;
-  const Status status = in_line ? channel.receive_or_wait(message) : channel.try_receive(message);
-  if (status == Status::empty) return false;
-  if (kAtEnd == AtEnd::stop_iteration && status == Status::closed) {
-    PyErr_SetNone(PyExc_StopAsyncIteration);
-  } else {
-    *result = received(*self.state, status, message);
-  }
-  return true;
-}
-
-constexpr AwaitableOperation kAsyncReceive{"Channel.async_receive", data_line,
-                                           attempt<AtEnd::raise_closed>, pass_on_data, nullptr};
-constexpr AwaitableOperation kAnext{"Channel.__anext__", data_line, attempt<AtEnd::stop_iteration>,
-                                    pass_on_data, nullptr};
-
-}  // namespace
-
-// Methods
-// ------------------------------------------------------------------------------------------
-
-PyObject* channel_receive(PyObject* object, PyObject* const* args, Py_ssize_t count,
-                          PyObject* keywords) {
+PyObject* receive_as(Received received, const char* function, PyObject* object,
+                     PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
   const ChannelObject& self = as_channel(object);
   std::int64_t deadline_ns = kNoDeadline;
-  if (!require_channel(self) || !parse_receive(args, count, keywords, deadline_ns)) return nullptr;
+  if (!require_channel(self) || !parse_receive(function, args, count, keywords, deadline_ns)) {
+    return nullptr;
+  }
   Message message;
   Status status = Status::empty;
   if (!receive_blocking(*self.state, *self.channel, message, deadline_ns, status)) return nullptr;
@@ -82,31 +47,51 @@ PyObject* channel_receive(PyObject* object, PyObject* const* args, Py_ssize_t co
     PyErr_SetString(PyExc_TimeoutError, "channel receive timeout");
     return nullptr;
   }
-  return received(*self.state, status, message);
+  return received(*self.state, *self.channel, status, message);
 }
 
-PyObject* channel_try_receive(PyObject* object, PyObject*) {
+PyObject* try_receive_as(Received received, PyObject* object) {
   const ChannelObject& self = as_channel(object);
   if (!require_channel(self)) return nullptr;
+  returned_bytes().drop_all();
   Message message;
   const Status status = self.channel->try_receive(message);
   if (status == Status::empty) Py_RETURN_NONE;
-  return received(*self.state, status, message);
+  return received(*self.state, *self.channel, status, message);
+}
+
+WaitList& data_line(PyObject* source) { return as_channel(source).channel->data_waiters(); }
+
+void pass_on_data(const AwaitableObject& self) { as_channel(self.source).channel->pass_on_data(); }
+
+PyObject* receive_async(const AwaitableOperation& operation, PyObject* object) {
+  const ChannelObject& self = as_channel(object);
+  if (!require_channel(self)) return nullptr;
+  returned_bytes().drop_all();
+  return new_awaitable(*self.state, operation, object);
+}
+
+// Methods of erlang.Channel
+// ------------------------------------------------------------------------
+
+PyObject* channel_receive(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                          PyObject* keywords) {
+  return receive_as(received_term, "receive", object, args, count, keywords);
+}
+
+PyObject* channel_try_receive(PyObject* object, PyObject*) {
+  return try_receive_as(received_term, object);
 }
 
 PyObject* channel_async_receive(PyObject* object, PyObject*) {
-  if (!require_channel(as_channel(object))) return nullptr;
-  return new_awaitable(*as_channel(object).state, kAsyncReceive, object);
+  return receive_async(kAsyncReceive, object);
 }
 
-PyObject* channel_anext(PyObject* object) {
-  if (!require_channel(as_channel(object))) return nullptr;
-  return new_awaitable(*as_channel(object).state, kAnext, object);
-}
+PyObject* channel_anext(PyObject* object) { return receive_async(kAnext, object); }
 
 PyObject* channel_iter(PyObject* object) {
   if (!require_channel(as_channel(object))) return nullptr;
-  return new_iterator(*as_channel(object).state, object);
+  return new_iterator(*as_channel(object).state, object, received_term);
 }
 
 }  // namespace penstock::python

@@ -6,6 +6,7 @@
 #include "buffer_object.hpp"
 #include "capsule.hpp"
 #include "integers.hpp"
+#include "lent_bytes.hpp"
 #include "opaque.hpp"
 #include "penstock/channel.hpp"
 #include "penstock/host.hpp"
@@ -231,7 +232,9 @@ PyObject* Decoder::handle(const wire::Item& item) {
 
 PyObject* Decoder::pinned(const wire::Item& item) {
   if (trust_ == Trust::stranger) return malformed();
-  const auto bytes = static_cast<const wire::PinnedBytes*>(item.object)->bytes();
+  const auto& pinned = *static_cast<const wire::PinnedBytes*>(item.object);
+  if (PyObject* const lent = LentBytes::object_of(pinned)) return PyRef::borrow(lent).take();
+  const auto bytes = pinned.bytes();
   const bool is_binary = item.kind == static_cast<std::uint8_t>(wire::PinnedAs::binary);
   return is_binary ? str_or_bytes(bytes) : bytes_of(bytes);
 }

@@ -6,10 +6,13 @@
 
 #include "atom.hpp"
 #include "buffer_object.hpp"
+#include "buffer_view.hpp"
 #include "capsule.hpp"
 #include "encoder.hpp"
 #include "integers.hpp"
+#include "lent_bytes.hpp"
 #include "opaque.hpp"
+#include "penstock/bytes.hpp"
 #include "utf8.hpp"
 
 namespace penstock::python {
@@ -106,9 +109,7 @@ bool Encoder::value(PyObject* object, bool in_key) {
   if (type == &PyUnicode_Type) return text(object);
   if (type == &PyLong_Type) return wrote(append_int(writer_, object));
   if (type == &PyTuple_Type) return open_tuple(object, in_key);
-  if (type == &PyBytes_Type) {
-    return raw_bytes(PyBytes_AS_STRING(object), PyBytes_GET_SIZE(object), in_key);
-  }
+  if (type == &PyBytes_Type) return exact_bytes(object, in_key);
   if (type == &PyList_Type) return open_list(object, in_key);
   if (type == &PyDict_Type) return open_dict(object, in_key);
   if (type == &PyFloat_Type) return floating(PyFloat_AS_DOUBLE(object));
@@ -189,14 +190,19 @@ bool Encoder::raw_bytes(const void* data, Py_ssize_t size, bool in_key) {
   return fits(size) && wrote(writer_.bytes(as, as_span(data, size)));
 }
 
+bool Encoder::exact_bytes(PyObject* bytes, bool in_key) {
+  const Py_ssize_t size = PyBytes_GET_SIZE(bytes);
+  // Keys are compared by their wire form.
+  if (!lends_ || in_key || size < static_cast<Py_ssize_t>(bytes::kPinThreshold)) {
+    return raw_bytes(PyBytes_AS_STRING(bytes), size, in_key);
+  }
+  Ref<wire::PinnedBytes> lent = LentBytes::lend(bytes);
+  return fits(size) && wrote(lent && writer_.pinned(wire::PinnedAs::bytes, std::move(lent)));
+}
+
 bool Encoder::view(PyObject* memoryview, bool in_key) {
-  struct View : Py_buffer {
-    View() : Py_buffer{} {}
-    View(const View&) = delete;
-    View& operator=(const View&) = delete;
-    ~View() { PyBuffer_Release(this); }
-  } buffer;
-  if (PyObject_GetBuffer(memoryview, &buffer, PyBUF_FULL_RO) != 0) return false;
+  BufferView buffer;
+  if (!buffer.get(memoryview, PyBUF_FULL_RO)) return false;
   if (!fits(buffer.len)) return false;
   std::uint8_t* const room = writer_.bytes_room(in_key ? wire::kBinary : wire::kBytes,
                                                 static_cast<std::uint32_t>(buffer.len));
@@ -227,11 +233,15 @@ bool Encoder::run_reply(PyObject* object) {
 }
 
 bool encode(ModuleState& state, Message& message, PyObject* object) {
-  return Encoder(state, message).run(object);
+  return Encoder(state, message, true).run(object);
 }
 
 bool encode_reply(ModuleState& state, Message& message, PyObject* object) {
-  return Encoder(state, message).run_reply(object);
+  return Encoder(state, message, true).run_reply(object);
+}
+
+bool encode_whole(ModuleState& state, Message& message, PyObject* object) {
+  return Encoder(state, message, false).run(object);
 }
 
 }  // namespace penstock::python

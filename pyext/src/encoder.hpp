@@ -17,8 +17,9 @@ namespace penstock::python {
 /// measured again before each of its elements, and a dict is read into a tuple before its first.
 class Encoder {
  public:
-  Encoder(ModuleState& state, Message& message) noexcept
-      : state_(state), message_(message), writer_(message) {}
+  /// `lends`: large bytes objects may be referred to.
+  Encoder(ModuleState& state, Message& message, bool lends) noexcept
+      : state_(state), message_(message), writer_(message), lends_(lends) {}
   Encoder(const Encoder&) = delete;
   Encoder& operator=(const Encoder&) = delete;
   ~Encoder() {
@@ -63,6 +64,7 @@ class Encoder {
   bool text(PyObject* str);
   bool floating(double number);
   bool raw_bytes(const void* data, Py_ssize_t size, bool in_key);
+  bool exact_bytes(PyObject* bytes, bool in_key);
   bool view(PyObject* memoryview, bool in_key);
   bool channel(Channel& channel);
   bool stream(ByteStream& stream);
@@ -86,6 +88,7 @@ class Encoder {
   ModuleState& state_;
   Message& message_;
   wire::Writer writer_;
+  const bool lends_;
   SmallStack<Frame, 16> stack_;
   SmallStack<KeySpan, 8> keys_;
 };

@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "parking.hpp"
 #include "awaitable.hpp"
+#include "parking.hpp"
 #include "types.hpp"
 
 namespace penstock::python {

@@ -4,15 +4,17 @@
 #include <new>
 
 #include "atom.hpp"
+#include "awaitable.hpp"
 #include "buffer_errors.hpp"
 #include "buffer_object.hpp"
+#include "byte_channel.hpp"
+#include "byte_view.hpp"
 #include "channel_iterator.hpp"
 #include "channel_object.hpp"
 #include "functions.hpp"
 #include "loop_endpoint.hpp"
 #include "opaque.hpp"
 #include "penstock/host.hpp"
-#include "awaitable.hpp"
 
 namespace penstock::python {
 
@@ -47,6 +49,8 @@ bool add_exceptions(PyObject* module, ModuleState& state) {
   const Exception table[] = {
       {&state.channel_closed, "erlang.ChannelClosed", PyExc_Exception,
        "The channel is closed, and what was queued has been received."},
+      {&state.byte_channel_closed, "erlang.ByteChannelClosed", PyExc_Exception,
+       "The byte channel is closed, and what was queued has been received."},
       {&state.process_error, "erlang.ProcessError", PyExc_Exception,
        "There is no such Erlang process."},
       {&state.suspension_required, "erlang.SuspensionRequired", PyExc_BaseException,
@@ -89,7 +93,8 @@ int execute(PyObject* module) {
   (void)PyRef::borrow(module).take();
   const bool done = intern_names(state->names) && add_exceptions(module, *state) &&
                     add_opaque_types(module, *state) && add_atom_type(module, *state) &&
-                    add_channel_type(module, *state) && add_iterator_type(module, *state) &&
+                    add_channel_type(module, *state) && add_byte_channel_type(module, *state) &&
+                    add_byte_view_type(module, *state) && add_iterator_type(module, *state) &&
                     add_awaitable_type(module, *state) && add_endpoint_type(module, *state) &&
                     add_buffer_errors(module, *state) && add_buffer_type(module, *state) &&
                     (host() != nullptr || add_test_functions(module));

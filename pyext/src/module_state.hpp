@@ -24,6 +24,8 @@ struct ModuleState {
   std::array<PyTypeObject*, 4> opaque_types{};
   PyTypeObject* atom_type = nullptr;
   PyTypeObject* channel_type = nullptr;
+  PyTypeObject* byte_channel_type = nullptr;
+  PyTypeObject* byte_view_type = nullptr;
   PyTypeObject* iterator_type = nullptr;
   PyTypeObject* awaitable_type = nullptr;
   PyTypeObject* endpoint_type = nullptr;
@@ -31,6 +33,7 @@ struct ModuleState {
   PyTypeObject* piece_type = nullptr;
 
   PyObject* channel_closed = nullptr;
+  PyObject* byte_channel_closed = nullptr;
   PyObject* process_error = nullptr;
   PyObject* suspension_required = nullptr;
   PyObject* application_stopped = nullptr;

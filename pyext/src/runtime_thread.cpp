@@ -5,6 +5,7 @@
 
 #include "gil.hpp"
 #include "interpreter.hpp"
+#include "lent_bytes.hpp"
 #include "os_thread.hpp"
 
 namespace penstock::python {
@@ -37,11 +38,23 @@ void RuntimeThread::run() {
 }
 
 void RuntimeThread::serve(PyThreadState* thread) {
+  std::int64_t collection_ns = kNoDeadline;
   for (;;) {
     std::uint32_t const seen = requests_.load(order::acquire("K2"));
     deliver(thread);
-    (void)futex_wait(requests_, seen, kNoDeadline);
+    collection_ns = collect(thread, collection_ns);
+    (void)futex_wait(requests_, seen, collection_ns);
   }
+}
+
+std::int64_t RuntimeThread::collect(PyThreadState* thread, std::int64_t due_ns) {
+  if (due_ns == kNoDeadline) {
+    return returned_bytes().is_told() ? now_ns() + kPatience_ns : kNoDeadline;
+  }
+  if (now_ns() < due_ns) return due_ns;
+  const GilHold gil(thread);
+  returned_bytes().collect();
+  return kNoDeadline;
 }
 
 void RuntimeThread::request() noexcept {

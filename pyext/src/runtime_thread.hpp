@@ -19,8 +19,8 @@ struct Target : public Object {
   Target* previous = nullptr;
 };
 
-/// The interpreter's main thread: starts it, and delivers interrupts, which need the GIL, for
-/// threads that must not take it. Sleeps otherwise.
+/// The interpreter's main thread: starts it, and does for threads that must not take the GIL what
+/// needs it: delivers interrupts, drops bytes objects that came back. Sleeps otherwise.
 ///
 /// Threads: start() on its own; everything else any.
 ///
@@ -37,13 +37,19 @@ class RuntimeThread {
 
   void add(Target& target);
   void remove(Target& target);
-  /// Some target's interrupt is to be delivered.
+  /// Some target's interrupt is to be delivered, or ReturnedBytes to be collected. Never blocks.
   void request() noexcept;
 
  private:
   void run();
   [[noreturn]] void serve(PyThreadState* thread);
   void deliver(PyThreadState* thread);
+  /// Drops what came back, if that is due at `due_ns`; returns when it will be.
+  [[nodiscard]] std::int64_t collect(PyThreadState* thread, std::int64_t due_ns);
+
+  /// Between the first object that comes back and the collection: while Python sends on, it drops
+  /// them itself, and need not share the GIL with this thread more often than this.
+  static constexpr std::int64_t kPatience_ns = 5'000'000;
 
   const RuntimeConfig config_;
   ModuleState* state_ = nullptr;

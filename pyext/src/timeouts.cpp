@@ -42,34 +42,58 @@ bool deadline_of_milliseconds(PyObject* timeout_ms, std::int64_t& deadline_ns) {
   return milliseconds < 0 || deadline_after(milliseconds * 1e6, deadline_ns);
 }
 
-}  // namespace
-
-bool parse_receive(PyObject* const* args, Py_ssize_t count, PyObject* keywords,
-                   std::int64_t& deadline_ns) {
-  if (count == 0 && keywords == nullptr) return true;
-  PyObject* timeout = nullptr;
-  PyObject* timeout_ms = nullptr;
-  if (!assign({"receive", args, count, keywords}, 1,
-              {{"timeout", &timeout}, {"timeout_ms", &timeout_ms}})) {
-    return false;
-  }
+/// The deadline of one of two spellings of a timeout, each nullptr if not given.
+bool deadline_of(const char* function, PyObject* timeout, PyObject* timeout_ms,
+                 std::int64_t& deadline_ns) {
   const auto is_given = [](PyObject* value) { return value != nullptr && value != Py_None; };
   if (is_given(timeout) && is_given(timeout_ms)) {
-    PyErr_SetString(PyExc_TypeError, "receive() takes timeout or timeout_ms, not both");
+    PyErr_Format(PyExc_TypeError, "%s() takes timeout or timeout_ms, not both", function);
     return false;
   }
   return deadline_of_seconds(timeout, deadline_ns) &&
          deadline_of_milliseconds(timeout_ms, deadline_ns);
 }
 
-bool parse_send(PyObject* const* args, Py_ssize_t count, PyObject* keywords, PyObject*& term,
-                std::int64_t& deadline_ns) {
+}  // namespace
+
+bool parse_receive(const char* function, PyObject* const* args, Py_ssize_t count,
+                   PyObject* keywords, std::int64_t& deadline_ns) {
+  if (count == 0 && keywords == nullptr) return true;
   PyObject* timeout = nullptr;
-  if (!assign({"send", args, count, keywords}, 2, {{"term", &term}, {"timeout", &timeout}})) {
+  PyObject* timeout_ms = nullptr;
+  return assign({function, args, count, keywords}, 1,
+                {{"timeout", &timeout}, {"timeout_ms", &timeout_ms}}) &&
+         deadline_of(function, timeout, timeout_ms, deadline_ns);
+}
+
+bool parse_receive_many(const char* function, PyObject* const* args, Py_ssize_t count,
+                        PyObject* keywords, Py_ssize_t& max_count, std::int64_t& deadline_ns) {
+  PyObject* most = nullptr;
+  PyObject* timeout = nullptr;
+  PyObject* timeout_ms = nullptr;
+  if (!assign({function, args, count, keywords}, 2,
+              {{"max_count", &most}, {"timeout", &timeout}, {"timeout_ms", &timeout_ms}})) {
     return false;
   }
-  if (term == nullptr) {
-    PyErr_SetString(PyExc_TypeError, "send() missing required argument: 'term'");
+  if (most != nullptr) {
+    max_count = PyNumber_AsSsize_t(most, nullptr);  // Too large: as large as can be.
+    if (max_count == -1 && PyErr_Occurred() != nullptr) return false;
+  }
+  if (max_count < 1) {
+    PyErr_SetString(PyExc_ValueError, "max_count must be at least 1");
+    return false;
+  }
+  return deadline_of(function, timeout, timeout_ms, deadline_ns);
+}
+
+bool parse_send(const char* function, const char* what, PyObject* const* args, Py_ssize_t count,
+                PyObject* keywords, PyObject*& value, std::int64_t& deadline_ns) {
+  PyObject* timeout = nullptr;
+  if (!assign({function, args, count, keywords}, 2, {{what, &value}, {"timeout", &timeout}})) {
+    return false;
+  }
+  if (value == nullptr) {
+    PyErr_Format(PyExc_TypeError, "%s() missing required argument: '%s'", function, what);
     return false;
   }
   return deadline_of_seconds(timeout, deadline_ns);

@@ -7,11 +7,19 @@
 
 namespace penstock::python {
 
-/// Arguments of receive(timeout=None, *, timeout_ms=None) as a deadline of CLOCK_MONOTONIC, and of
-/// send(term, timeout=None). False: an exception is set.
-[[nodiscard]] bool parse_receive(PyObject* const* args, Py_ssize_t count, PyObject* keywords,
-                                 std::int64_t& deadline_ns);
-[[nodiscard]] bool parse_send(PyObject* const* args, Py_ssize_t count, PyObject* keywords,
-                              PyObject*& term, std::int64_t& deadline_ns);
+/// Arguments of methods, timeouts as a deadline of CLOCK_MONOTONIC. `function` is its name, for
+/// errors. False: an exception is set.
+
+/// (timeout=None, *, timeout_ms=None)
+[[nodiscard]] bool parse_receive(const char* function, PyObject* const* args, Py_ssize_t count,
+                                 PyObject* keywords, std::int64_t& deadline_ns);
+/// (max_count, timeout=None, *, timeout_ms=None), where `max_count` stays as it is by default.
+[[nodiscard]] bool parse_receive_many(const char* function, PyObject* const* args, Py_ssize_t count,
+                                      PyObject* keywords, Py_ssize_t& max_count,
+                                      std::int64_t& deadline_ns);
+/// (`what`, timeout=None)
+[[nodiscard]] bool parse_send(const char* function, const char* what, PyObject* const* args,
+                              Py_ssize_t count, PyObject* keywords, PyObject*& value,
+                              std::int64_t& deadline_ns);
 
 }  // namespace penstock::python

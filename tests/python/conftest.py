@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from erlang import Channel, _native
+from erlang import ByteChannel, Channel, _native
 
 HANG_S = 180.0
 
@@ -32,6 +32,17 @@ def channel(new_channel: Callable[..., Channel]) -> Channel:
     return new_channel()
 
 
+@pytest.fixture
+def new_byte_channel() -> Callable[..., ByteChannel]:
+    """new_byte_channel(max_size=0) -> ByteChannel that somebody may always send to."""
+    return lambda max_size=0: ByteChannel(_native._new_channel(max_size, True))
+
+
+@pytest.fixture
+def byte_channel(new_byte_channel: Callable[..., ByteChannel]) -> ByteChannel:
+    return new_byte_channel()
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for another thread; fails after HANG_S."""
     deadline = time.monotonic() + HANG_S
@@ -40,11 +51,11 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0)
 
 
-def data_waiters(channel: Channel) -> int:
+def data_waiters(channel: Channel | ByteChannel) -> int:
     return _native._waiting(channel)[0]
 
 
-def room_waiters(channel: Channel) -> int:
+def room_waiters(channel: Channel | ByteChannel) -> int:
     return _native._waiting(channel)[1]
 
 
