@@ -20,6 +20,8 @@ Ref<ByteStream> ByteStream::create(const Options& options) noexcept {
   return Ref<ByteStream>::steal(new (std::nothrow) ByteStream(options));
 }
 
+ByteStream::ByteStream(const Options& options) noexcept : options_(options) {}
+
 ByteStream::~ByteStream() {
   // O1 ordered whatever the other threads did.
   Chunk* chunk = head_ != nullptr ? head_ : first_.load(order::relaxed);
@@ -49,7 +51,8 @@ Status ByteStream::admit(std::uint64_t count) noexcept {
   if (count > options_.limit - written) return Status::limit;
   if (options_.max_unread == 0) return Status::ok;
   if (count > options_.max_unread) return Status::too_large;
-  std::uint64_t const unread = written - read_.load(order::relaxed);
+  std::uint64_t const unread =
+      written - std::max(read_.load(order::relaxed), relieved_.load(order::relaxed));
   return unread + count <= options_.max_unread ? Status::ok : Status::full;
 }
 
@@ -155,7 +158,11 @@ void ByteStream::end(std::uint32_t how, std::unique_ptr<Message> reason) noexcep
 }
 
 void ByteStream::close() noexcept { end(kClosed, nullptr); }
-void ByteStream::close_by_reader() noexcept { end(kClosedByReader, nullptr); }
+void ByteStream::close_by_reader() noexcept {
+  end(kClosedByReader, nullptr);
+  // Last: a reader that sees this must find that no more is written.
+  closed_by_reader_.store(1, order::release("B4"));
+}
 void ByteStream::abort(std::unique_ptr<Message> reason) noexcept {
   end(kAborted, std::move(reason));
 }
@@ -225,9 +232,9 @@ ByteStream::End ByteStream::Reading::end() noexcept {
   std::uint32_t const how = stream_.ended();
   std::uint64_t const announced = stream_.options_.content_length;
   if (announced != kUnknown && stream_.written() >= announced) return End::complete;
+  if (how == kOpen) return End::open;
+  if (stream_.is_closed_by_reader()) return End::complete;
   switch (how) {
-    case kOpen:
-      return End::open;
     case kClosed:
       return announced != kUnknown ? End::truncated : End::complete;
     case kAborted:
@@ -274,7 +281,12 @@ void ByteStream::Reading::copy(std::uint64_t from, std::uint8_t* to, std::size_t
   }
 }
 
-void ByteStream::Reading::relieve() noexcept { stream_.pressed_.store(0, order::relaxed); }
+void ByteStream::Reading::relieve() noexcept {
+  std::uint64_t const end = written();
+  stream_.pressed_.store(0, order::relaxed);
+  stream_.relieved_.store(end, order::relaxed);  // Ordered by the fence of the next line.
+  stream_.space_.advance(end);
+}
 
 void ByteStream::Reading::consume(std::uint64_t count) noexcept {
   position_ += count;
@@ -321,8 +333,9 @@ void ByteStream::Reading::seek(std::uint64_t position) noexcept {
 
 ByteStream::Reading::Piece ByteStream::Reading::piece(std::size_t count) noexcept {
   const auto bytes = span_at(position_, position_ + count);
-  if (bytes.size() < count) return {nullptr, {}};
-  return {bytes.data(), Ref<Object>::borrow(chunk_at(position_))};
+  if (bytes.size() < count) return {nullptr, {}, 0};
+  Chunk* const chunk = chunk_at(position_);
+  return {bytes.data(), Ref<Object>::borrow(chunk), chunk->capacity()};
 }
 
 }  // namespace penstock

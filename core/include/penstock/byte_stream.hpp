@@ -33,13 +33,13 @@ namespace penstock {
 ///
 /// Units: positions and sizes are bytes from the beginning of the stream.
 ///
-/// Edges (read_ needs none: writers only count with it):
+/// Edges (read_ and relieved_ need none: writers only count with them):
 ///   B1  write publishes written_, release -> a reader loads it, acquire: the bytes, and the chunks
 ///       that hold them.
 ///   B2  (chunk.hpp) the chain.
-///   B4  close and abort store end_, release -> readers load it, acquire, before they load
-///   written_:
-///       what was written before the end is not missed, and abort's reason is there.
+///   B4  close and abort store end_ (and closed_by_reader_), release -> readers load it, acquire,
+///       before they load written_: what was written before the end is not missed, and abort's
+///       reason is there.
 ///   B5  unlock -> lock of the writers' lock: tail_ and the position that is not yet published.
 ///   B6  unlock -> lock of the reader role: everything that Reading touches.
 ///   W1  (position_line.hpp) written_, end_ and pressed_ against readers that go to sleep; read_
@@ -50,7 +50,7 @@ class ByteStream final : public Addressable {
 
   struct Options {
     std::uint64_t content_length = kUnknown;  ///< At most this is accepted; its end is the end.
-    std::uint64_t max_unread = 0;             ///< Bytes not yet read that are accepted; 0: any.
+    std::uint64_t max_unread = 0;             ///< Bytes accepted ahead of readers; 0: any number.
     std::uint64_t limit = kUnknown;           ///< Bytes in all; more aborts the stream.
     bool retains = true;                      ///< What was read stays, for seek().
   };
@@ -87,11 +87,14 @@ class ByteStream final : public Addressable {
   /// The end, and an error for readers that want more than is there. `reason`: a term in wire form,
   /// or nullptr.
   void abort(std::unique_ptr<Message> reason) noexcept;
-  /// The readers' side is done: writes are refused, what is there is the whole of it.
+  /// The readers' side is done: writes are refused, what is there is the whole of it, whatever the
+  /// end was before.
   void close_by_reader() noexcept;
 
   [[nodiscard]] bool is_closed() const noexcept { return ended() != kOpen; }
-  [[nodiscard]] bool is_closed_by_reader() const noexcept { return ended() == kClosedByReader; }
+  [[nodiscard]] bool is_closed_by_reader() const noexcept {
+    return closed_by_reader_.load(order::acquire("B4")) != 0;
+  }
   [[nodiscard]] std::uint64_t written() const noexcept {
     return written_.load(order::acquire("B1"));
   }
@@ -129,7 +132,7 @@ class ByteStream final : public Addressable {
  private:
   static constexpr std::uint32_t kOpen = 0, kClosed = 1, kAborted = 2, kClosedByReader = 3;
 
-  explicit ByteStream(const Options& options) noexcept : options_(options) {}
+  explicit ByteStream(const Options& options) noexcept;
   ~ByteStream() override;
 
   void lock_writers() noexcept;
@@ -147,6 +150,7 @@ class ByteStream final : public Addressable {
   const Options options_;
   Atomic<Chunk*> first_{nullptr};
   Atomic<std::uint32_t> end_{kOpen};
+  Atomic<std::uint32_t> closed_by_reader_{0};  // Set after end_.
   Atomic<std::uint32_t> readers_{0};
   Atomic<std::uint32_t> had_reader_{0};
   Atomic<std::uint64_t> pinned_{0};  // A statistic.
@@ -161,6 +165,7 @@ class ByteStream final : public Addressable {
   alignas(128) Atomic<std::uint64_t> read_{0};
   Atomic<std::uint32_t> reader_role_{0};  // 0 free, 1 held, 2 held and waited for; a futex.
   Atomic<std::uint32_t> pressed_{0};      // A writer found no room since a reader last looked.
+  Atomic<std::uint64_t> relieved_{0};     // See relieve(). Written by the holder of the role only.
   Chunk* head_ = nullptr;                 // The oldest that is kept, once known.
   Chunk* at_ = nullptr;                   // Holds read_, or ends there.
   std::uint64_t base_ = 0;                // The least position that seek() can reach.
@@ -199,7 +204,9 @@ class ByteStream::Reading {
 
   /// Copies `count` bytes from `from` on, position() <= from, all of which are there.
   void copy(std::uint64_t from, std::uint8_t* to, std::size_t count) noexcept;
-  /// For a reader that is about to take all there is: no writer is short of room then.
+  /// For a reader that needs more than is there: what is there counts against max_unread no more,
+  /// as if it had been read, so that the reader and a writer in want of room do not wait for each
+  /// other.
   void relieve() noexcept;
   /// Moves on by `count` bytes that are there; what is not retained is freed.
   void consume(std::uint64_t count) noexcept;
@@ -210,10 +217,11 @@ class ByteStream::Reading {
   void seek(std::uint64_t position) noexcept;
 
   /// `count` bytes from position() on, if one chunk holds them all: data is nullptr otherwise.
-  /// `owner` keeps them.
+  /// `owner` keeps them, and `kept` bytes in all.
   struct Piece {
     const std::uint8_t* data;
     Ref<Object> owner;
+    std::size_t kept;
   };
   [[nodiscard]] Piece piece(std::size_t count) noexcept;
 
