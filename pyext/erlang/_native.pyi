@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The native half of the package. What can be a term is typed Any: see docs/types.md."""
 
+from _typeshed import ReadableBuffer, WriteableBuffer
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
 from types import TracebackType
-from typing import Any, TypedDict, final
+from typing import Any, SupportsIndex, TypedDict, final
 
 class _ChannelInfo(TypedDict):
     size: int
@@ -15,6 +16,18 @@ class ChannelClosed(Exception):
 
 class ProcessError(Exception):
     """There is no such Erlang process."""
+
+class BufferAborted(ConnectionAbortedError):
+    """The writer of a buffer gave up or died before the end."""
+
+    reason: Any
+    """The Erlang term; None if it is not known."""
+
+class BodyTruncated(BufferAborted):
+    """A buffer was closed before as many bytes as announced had come."""
+
+    expected: int
+    received: int
 
 class SuspensionRequired(BaseException):
     """Never raised; the name exists for programs that mention it."""
@@ -115,6 +128,95 @@ class Channel(AsyncIterator[Any]):
     def __aiter__(self) -> Channel: ...
     def __anext__(self) -> ReceiveAwaitable: ...
     def __enter__(self) -> Channel: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    def __hash__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class PyBuffer(Iterator[bytes]):
+    """Bytes that Erlang writes, read as a binary file; safe to share between threads and loops.
+
+    len() is what is there; so it is false while nothing is. A memoryview of it shows what is unread
+    at that moment, takes nothing, and stays valid. Iterating takes lines.
+
+    Reading methods raise BufferAborted or BodyTruncated when they need bytes that will never come,
+    and then take nothing.
+    """
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called here, in Python."""
+    def read(self, size: SupportsIndex | None = -1) -> bytes:
+        """Take size bytes, or everything to the end if size is negative or None; b'' is the end.
+
+        Blocks without the GIL. If the length of the whole is not known, a sized read returns what
+        is there, one byte at least.
+        """
+    def read1(self, size: SupportsIndex | None = -1) -> bytes:
+        """Take at most size bytes of what is there; block only while that is nothing."""
+    def read_nonblock(self, size: SupportsIndex | None = -1) -> bytes:
+        """Take at most size bytes of what is there; b'' if that is nothing. Never blocks."""
+    def readall(self) -> bytes:
+        """Take everything to the end, as read()."""
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """read(len(buffer)) into writable memory; return how many bytes."""
+    def readinto1(self, buffer: WriteableBuffer, /) -> int:
+        """read1(len(buffer)) into writable memory; return how many bytes."""
+    def readline(self, size: SupportsIndex | None = -1) -> bytes:
+        """Take a line with its newline, or size bytes of it, or the rest before the end. Blocks."""
+    def readlines(self, hint: SupportsIndex | None = -1) -> list[bytes]:
+        """Return a list of lines: all to the end, or as many as make up hint bytes. Blocks."""
+    def peek(self, size: SupportsIndex | None = 0) -> bytes:
+        """Return what is there, at most size (0: 8192) bytes, without taking it. Never blocks."""
+    def readable_amount(self) -> int:
+        """Return how many bytes are there; the same as len()."""
+    def at_eof(self) -> bool:
+        """Whether everything has been read, and no more will come.
+
+        Raises as read() if the writer gave up and nothing is left.
+        """
+    def seek(self, offset: SupportsIndex, whence: SupportsIndex | None = 0) -> int:
+        """Go to a position that has been written (and is retained), and return it.
+
+        whence is 0 (the beginning), 1 (here) or 2 (the end, once that is known). Raises ValueError.
+        """
+    def tell(self) -> int:
+        """Return the read position: bytes from the beginning."""
+    def find(
+        self,
+        sub: ReadableBuffer | SupportsIndex,
+        start: SupportsIndex | None = 0,
+        end: SupportsIndex | None = None,
+    ) -> int:
+        """Return where sub, bytes or a byte's number, is first found in what is there, or -1.
+
+        All places are relative to the read position. Never blocks.
+        """
+    def readable(self) -> bool:
+        """True."""
+    def writable(self) -> bool:
+        """False."""
+    def seekable(self) -> bool:
+        """Whether what has been read is retained, so that seek() can go back."""
+    def isatty(self) -> bool:
+        """False."""
+    def flush(self) -> None:
+        """Do nothing."""
+    def fileno(self) -> int:
+        """Raise io.UnsupportedOperation."""
+    def close(self) -> None:
+        """Refuse what would still be written. What is there can still be read. Idempotent."""
+    def __iter__(self) -> PyBuffer: ...
+    def __next__(self) -> bytes: ...
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __enter__(self) -> PyBuffer: ...
     def __exit__(
         self,
         exc_type: type[BaseException] | None,

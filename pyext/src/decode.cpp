@@ -3,6 +3,7 @@
 
 #include <string_view>
 
+#include "buffer_object.hpp"
 #include "capsule.hpp"
 #include "integers.hpp"
 #include "opaque.hpp"
@@ -217,11 +218,15 @@ PyObject* Decoder::opaque(const wire::Item& item, const std::uint8_t* start) {
 }
 
 PyObject* Decoder::handle(const wire::Item& item) {
-  if (trust_ == Trust::stranger ||
-      item.kind != static_cast<std::uint8_t>(wire::HandleKind::channel)) {
-    return malformed();
+  if (trust_ == Trust::stranger) return malformed();
+  switch (static_cast<wire::HandleKind>(item.kind)) {
+    case wire::HandleKind::channel:
+      return new_channel_capsule(Ref<Channel>::borrow(static_cast<Channel*>(item.object)));
+    case wire::HandleKind::stream:
+      return new_buffer(state_, Ref<ByteStream>::borrow(static_cast<ByteStream*>(item.object)));
+    default:
+      return malformed();
   }
-  return new_channel_capsule(Ref<Channel>::borrow(static_cast<Channel*>(item.object)));
 }
 
 PyObject* Decoder::pinned(const wire::Item& item) {

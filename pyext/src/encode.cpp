@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "atom.hpp"
+#include "buffer_object.hpp"
 #include "capsule.hpp"
 #include "encoder.hpp"
 #include "integers.hpp"
@@ -143,6 +144,7 @@ bool Encoder::subclass_value(PyObject* object, bool in_key) {
 
 bool Encoder::foreign_value(PyObject* object, bool in_key) {
   if (Channel* const found = channel_of(state_, object)) return channel(*found);
+  if (ByteStream* const found = stream_of(state_, object)) return stream(*found);
   const PyRef held = PyRef::borrow(object);  // __getattr__ may be anything.
   // A class has the attributes of its instances, but is not one.
   if (PyType_Check(object)) return refuse_type(object);
@@ -204,6 +206,10 @@ bool Encoder::view(PyObject* memoryview, bool in_key) {
 
 bool Encoder::channel(Channel& channel) {
   return wrote(writer_.handle(wire::HandleKind::channel, Ref<Object>::borrow(&channel)));
+}
+
+bool Encoder::stream(ByteStream& stream) {
+  return wrote(writer_.handle(wire::HandleKind::stream, Ref<Object>::borrow(&stream)));
 }
 
 // Whole terms

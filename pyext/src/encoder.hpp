@@ -4,6 +4,7 @@
 #include <string>
 
 #include "module_state.hpp"
+#include "penstock/byte_stream.hpp"
 #include "penstock/channel.hpp"
 #include "penstock/message.hpp"
 #include "penstock/wire.hpp"
@@ -64,6 +65,7 @@ class Encoder {
   bool raw_bytes(const void* data, Py_ssize_t size, bool in_key);
   bool view(PyObject* memoryview, bool in_key);
   bool channel(Channel& channel);
+  bool stream(ByteStream& stream);
   bool open_tuple(PyObject* tuple, bool in_key);
   bool open_list(PyObject* list, bool in_key);
   bool open_dict(PyObject* dict, bool in_key);

@@ -4,6 +4,8 @@
 #include <new>
 
 #include "atom.hpp"
+#include "buffer_errors.hpp"
+#include "buffer_object.hpp"
 #include "channel_iterator.hpp"
 #include "channel_object.hpp"
 #include "functions.hpp"
@@ -63,6 +65,11 @@ bool add_exceptions(PyObject* module, ModuleState& state) {
   return true;
 }
 
+bool add_test_functions(PyObject* module) {
+  return PyModule_AddFunctions(module, test_functions) == 0 &&
+         PyModule_AddFunctions(module, test_stream_functions) == 0;
+}
+
 /// Threads that belong to no Python object refer to the state, and there is one of each.
 bool is_main_interpreter() {
   if (PyInterpreterState_Get() == PyInterpreterState_Main()) return true;
@@ -84,7 +91,8 @@ int execute(PyObject* module) {
                     add_opaque_types(module, *state) && add_atom_type(module, *state) &&
                     add_channel_type(module, *state) && add_iterator_type(module, *state) &&
                     add_awaitable_type(module, *state) && add_endpoint_type(module, *state) &&
-                    (host() != nullptr || PyModule_AddFunctions(module, test_functions) == 0);
+                    add_buffer_errors(module, *state) && add_buffer_type(module, *state) &&
+                    (host() != nullptr || add_test_functions(module));
   return done ? 0 : -1;
 }
 

@@ -27,11 +27,15 @@ struct ModuleState {
   PyTypeObject* iterator_type = nullptr;
   PyTypeObject* awaitable_type = nullptr;
   PyTypeObject* endpoint_type = nullptr;
+  PyTypeObject* buffer_type = nullptr;
+  PyTypeObject* piece_type = nullptr;
 
   PyObject* channel_closed = nullptr;
   PyObject* process_error = nullptr;
   PyObject* suspension_required = nullptr;
   PyObject* application_stopped = nullptr;
+  PyObject* buffer_aborted = nullptr;
+  PyObject* body_truncated = nullptr;
 
   /// Interned names of attributes.
   struct Names {

@@ -2,8 +2,8 @@
 #include "timeouts.hpp"
 
 #include <cmath>
-#include <initializer_list>
 
+#include "arguments.hpp"
 #include "penstock/shim.hpp"
 
 namespace penstock::python {
@@ -42,37 +42,6 @@ bool deadline_of_milliseconds(PyObject* timeout_ms, std::int64_t& deadline_ns) {
   return milliseconds < 0 || deadline_after(milliseconds * 1e6, deadline_ns);
 }
 
-struct Parameter {
-  const char* name;
-  PyObject** value;
-};
-
-/// Positional arguments go to the first `positional` of `parameters`, keywords to any.
-bool assign(const char* function, PyObject* const* args, Py_ssize_t count, PyObject* keywords,
-            Py_ssize_t positional, std::initializer_list<Parameter> parameters) {
-  if (count > positional) {
-    PyErr_Format(PyExc_TypeError, "%s() takes at most %zd positional arguments (%zd given)",
-                 function, positional, count);
-    return false;
-  }
-  for (Py_ssize_t i = 0; i < count; ++i) *parameters.begin()[i].value = args[i];
-  const Py_ssize_t named = keywords == nullptr ? 0 : PyTuple_GET_SIZE(keywords);
-  for (Py_ssize_t i = 0; i < named; ++i) {
-    PyObject* const name = PyTuple_GET_ITEM(keywords, i);
-    const Parameter* found = nullptr;
-    for (const Parameter& parameter : parameters) {
-      if (PyUnicode_CompareWithASCIIString(name, parameter.name) == 0) found = &parameter;
-    }
-    if (found == nullptr || *found->value != nullptr) {
-      PyErr_Format(PyExc_TypeError, "%s() got %s argument '%U'", function,
-                   found == nullptr ? "an unexpected keyword" : "multiple values for", name);
-      return false;
-    }
-    *found->value = args[count + i];
-  }
-  return true;
-}
-
 }  // namespace
 
 bool parse_receive(PyObject* const* args, Py_ssize_t count, PyObject* keywords,
@@ -80,7 +49,7 @@ bool parse_receive(PyObject* const* args, Py_ssize_t count, PyObject* keywords,
   if (count == 0 && keywords == nullptr) return true;
   PyObject* timeout = nullptr;
   PyObject* timeout_ms = nullptr;
-  if (!assign("receive", args, count, keywords, 1,
+  if (!assign({"receive", args, count, keywords}, 1,
               {{"timeout", &timeout}, {"timeout_ms", &timeout_ms}})) {
     return false;
   }
@@ -96,7 +65,7 @@ bool parse_receive(PyObject* const* args, Py_ssize_t count, PyObject* keywords,
 bool parse_send(PyObject* const* args, Py_ssize_t count, PyObject* keywords, PyObject*& term,
                 std::int64_t& deadline_ns) {
   PyObject* timeout = nullptr;
-  if (!assign("send", args, count, keywords, 2, {{"term", &term}, {"timeout", &timeout}})) {
+  if (!assign({"send", args, count, keywords}, 2, {{"term", &term}, {"timeout", &timeout}})) {
     return false;
   }
   if (term == nullptr) {

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "gil.hpp"
+#include "penstock/byte_stream.hpp"
+
+namespace penstock::python {
+
+/// Copies and searches of this many bytes are done without the GIL.
+inline constexpr std::uint64_t kLong = 256 * 1024;
+
+/// The reader role, for a scope that holds the GIL and runs no user code. Waits for whoever has it
+/// without the GIL: that one may need the GIL to come to its end.
+class HeldReading {
+ public:
+  explicit HeldReading(ByteStream& stream) {
+    if (stream.try_begin_reading()) {
+      reading_.emplace(stream);
+      return;
+    }
+    const GilRelease released;
+    stream.begin_reading();
+    reading_.emplace(stream);  // Inside, because coming back may end the thread.
+  }
+  ByteStream::Reading& operator*() noexcept { return *reading_; }
+  ByteStream::Reading* operator->() noexcept { return &*reading_; }
+
+ private:
+  std::optional<ByteStream::Reading> reading_;
+};
+
+/// What a reading call is satisfied with.
+enum class Want : std::uint8_t {
+  now,   ///< What is there, even nothing.
+  some,  ///< What is there, a byte at least.
+  fill,  ///< As many bytes as it asks for.
+  line,  ///< The next newline.
+};
+
+/// One reading call: what it asks for, and how far it has looked for it. Nothing is taken before
+/// the call is satisfied, so one that is given up has nothing to give back.
+///
+/// Threads: one at a time, with the GIL.
+class BufferRead {
+ public:
+  static constexpr std::uint64_t kUnlimited = ByteStream::kUnknown;
+
+  /// At most `limit` bytes. A line ends no earlier than after `skip` bytes.
+  BufferRead(Want want, std::uint64_t limit, std::uint64_t skip = 0) noexcept
+      : want_(want), limit_(limit), skip_(skip) {}
+
+  struct Verdict {
+    enum Kind : std::uint8_t {
+      take,  ///< `value` bytes are what it asked for; 0: the end.
+      wait,  ///< Look again when position `value` is written, or at the end.
+      fail,  ///< The stream ended too early.
+    };
+    Kind kind;
+    std::uint64_t value;
+    ByteStream::End end = ByteStream::End::open;
+  };
+  [[nodiscard]] Verdict look(ByteStream::Reading& reading, const ByteStream::Options& options);
+
+ private:
+  [[nodiscard]] std::uint64_t line_length(ByteStream::Reading& reading, std::uint64_t count);
+  [[nodiscard]] std::uint64_t next_look(ByteStream::Reading& reading,
+                                        const ByteStream::Options& options) const noexcept;
+
+  Want want_;
+  std::uint64_t limit_;
+  std::uint64_t skip_;
+  // There is no newline in [line_start_ + skip_, looked_upto_).
+  std::uint64_t line_start_ = kUnlimited;
+  std::uint64_t looked_upto_ = 0;
+};
+
+/// The next `count` bytes, which are there, as bytes: nullptr: MemoryError is set, nothing is
+/// taken.
+[[nodiscard]] PyObject* take_bytes(ByteStream::Reading& reading, std::uint64_t count);
+
+/// Same, into memory that the caller exported.
+void take_into(ByteStream::Reading& reading, std::uint8_t* to, std::uint64_t count);
+
+/// A copy of `count` bytes that are there; they stay.
+[[nodiscard]] PyObject* copy_bytes(ByteStream::Reading& reading, std::uint64_t count);
+
+}  // namespace penstock::python

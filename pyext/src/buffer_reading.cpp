@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "buffer_reading.hpp"
+
+#include <cstring>
+
+#include "arguments.hpp"
+#include "blocking.hpp"
+#include "buffer_errors.hpp"
+#include "buffer_object.hpp"
+#include "buffer_read.hpp"
+#include "utf8.hpp"
+
+namespace penstock::python {
+
+namespace {
+
+/// What peek() shows unless told otherwise: as much as io's buffers hold.
+constexpr std::uint64_t kPeek = 8192;
+
+/// Waits until `read` is satisfied. `reading` then holds the role, and `count` bytes are to be
+/// taken. False: an exception is set.
+bool satisfy(const BufferObject& self, BufferRead& read, std::optional<HeldReading>& reading,
+             std::uint64_t& count) {
+  ByteStream& stream = *self.stream;
+  for (;;) {
+    reading.emplace(stream);
+    const auto verdict = read.look(**reading, stream.options());
+    if (verdict.kind == BufferRead::Verdict::take) {
+      count = verdict.value;
+      return true;
+    }
+    if (verdict.kind == BufferRead::Verdict::fail) {
+      const EarlyEnd early(**reading, verdict.end);
+      reading.reset();
+      raise_early_end(*self.state, stream, early);
+      return false;
+    }
+    reading.reset();
+    Status status = Status::empty;
+    if (!block(*self.state, Status::empty, status,
+               [&](ThreadWaiter& waiter, ThreadWaiter::Wake* woken) {
+                 return stream.await(verdict.value, kNoDeadline, waiter, woken);
+               })) {
+      return false;
+    }
+  }
+}
+
+PyObject* read_bytes(const BufferObject& self, BufferRead read) {
+  std::optional<HeldReading> reading;
+  std::uint64_t count = 0;
+  if (!satisfy(self, read, reading, count)) return nullptr;
+  return take_bytes(**reading, count);
+}
+
+/// An argument `size`, or one of another name: unlimited if missing, None or negative.
+bool parse_limit(const Arguments& arguments, const char* name, std::uint64_t& limit) {
+  PyObject* object = nullptr;
+  Py_ssize_t size = -1;
+  if (arguments.count == 1 && arguments.keywords == nullptr) {
+    object = arguments.args[0];
+  } else if (!assign(arguments, 1, {{name, &object}})) {
+    return false;
+  }
+  if (!optional_size(object, size)) return false;
+  limit = size < 0 ? BufferRead::kUnlimited : static_cast<std::uint64_t>(size);
+  return true;
+}
+
+/// A sized read is filled if an end is in sight, as applications that were told the length of a
+/// body expect; else it is as read1().
+Want want_of(const BufferObject& self, std::uint64_t limit) noexcept {
+  const bool fills = limit == BufferRead::kUnlimited ||
+                     self.stream->options().content_length != ByteStream::kUnknown;
+  return fills ? Want::fill : Want::some;
+}
+
+/// Writable contiguous memory of an argument.
+class Target {
+ public:
+  Target() = default;
+  Target(const Target&) = delete;
+  Target& operator=(const Target&) = delete;
+  ~Target() { PyBuffer_Release(&view_); }
+
+  bool open(const char* function, PyObject* object) {
+    if (PyObject_GetBuffer(object, &view_, PyBUF_WRITABLE) == 0) return true;
+    PyErr_Format(PyExc_TypeError, "%s() argument must be read-write bytes-like object, not %.200s",
+                 function, Py_TYPE(object)->tp_name);
+    return false;
+  }
+  [[nodiscard]] std::uint8_t* data() const noexcept {
+    return static_cast<std::uint8_t*>(view_.buf);
+  }
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return static_cast<std::uint64_t>(view_.len);
+  }
+
+ private:
+  Py_buffer view_{};
+};
+
+PyObject* read_into(const BufferObject& self, const Target& target, Want want) {
+  std::optional<HeldReading> reading;
+  std::uint64_t count = 0;
+  BufferRead read(want, target.size());
+  if (!satisfy(self, read, reading, count)) return nullptr;
+  take_into(**reading, target.data(), count);
+  return PyLong_FromUnsignedLongLong(count);
+}
+
+/// The lines of `bytes`, each with its newline.
+PyObject* split_lines(PyObject* bytes) {
+  PyRef lines = PyRef::steal(PyList_New(0));
+  if (!lines) return nullptr;
+  const auto* at = reinterpret_cast<const std::uint8_t*>(PyBytes_AS_STRING(bytes));
+  const std::uint8_t* const end = at + PyBytes_GET_SIZE(bytes);
+  while (at != end) {
+    const void* const newline = std::memchr(at, '\n', static_cast<std::size_t>(end - at));
+    const std::uint8_t* const next =
+        newline != nullptr ? static_cast<const std::uint8_t*>(newline) + 1 : end;
+    const PyRef line = PyRef::steal(bytes_of({at, next}));
+    if (!line || PyList_Append(lines.get(), line.get()) != 0) return nullptr;
+    at = next;
+  }
+  return lines.take();
+}
+
+}  // namespace
+
+PyObject* buffer_read(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                      PyObject* keywords) {
+  const BufferObject& self = as_buffer(object);
+  std::uint64_t limit = 0;
+  if (!parse_limit({"read", args, count, keywords}, "size", limit)) return nullptr;
+  return read_bytes(self, {want_of(self, limit), limit});
+}
+
+PyObject* buffer_read1(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                       PyObject* keywords) {
+  std::uint64_t limit = 0;
+  if (!parse_limit({"read1", args, count, keywords}, "size", limit)) return nullptr;
+  return read_bytes(as_buffer(object), {Want::some, limit});
+}
+
+PyObject* buffer_read_nonblock(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                               PyObject* keywords) {
+  std::uint64_t limit = 0;
+  if (!parse_limit({"read_nonblock", args, count, keywords}, "size", limit)) return nullptr;
+  return read_bytes(as_buffer(object), {Want::now, limit});
+}
+
+PyObject* buffer_readall(PyObject* object, PyObject*) {
+  return read_bytes(as_buffer(object), {Want::fill, BufferRead::kUnlimited});
+}
+
+PyObject* buffer_readinto(PyObject* object, PyObject* memory) {
+  const BufferObject& self = as_buffer(object);
+  Target target;
+  if (!target.open("readinto", memory)) return nullptr;
+  return read_into(self, target, want_of(self, target.size()));
+}
+
+PyObject* buffer_readinto1(PyObject* object, PyObject* memory) {
+  Target target;
+  if (!target.open("readinto1", memory)) return nullptr;
+  return read_into(as_buffer(object), target, Want::some);
+}
+
+PyObject* buffer_readline(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                          PyObject* keywords) {
+  std::uint64_t limit = BufferRead::kUnlimited;
+  if ((count != 0 || keywords != nullptr) &&
+      !parse_limit({"readline", args, count, keywords}, "size", limit)) {
+    return nullptr;
+  }
+  return read_bytes(as_buffer(object), {Want::line, limit});
+}
+
+PyObject* buffer_next(PyObject* object) {
+  std::optional<HeldReading> reading;
+  std::uint64_t count = 0;
+  BufferRead read(Want::line, BufferRead::kUnlimited);
+  if (!satisfy(as_buffer(object), read, reading, count) || count == 0) return nullptr;
+  return take_bytes(**reading, count);
+}
+
+PyObject* buffer_readlines(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                           PyObject* keywords) {
+  std::uint64_t hint = 0;
+  if (!parse_limit({"readlines", args, count, keywords}, "hint", hint)) return nullptr;
+  // The lines until `hint` bytes are reached end with the first newline that is not before.
+  const bool is_all = hint == 0 || hint == BufferRead::kUnlimited;
+  const BufferRead read(is_all ? Want::fill : Want::line, BufferRead::kUnlimited,
+                        is_all ? 0 : hint - 1);
+  const PyRef bytes = PyRef::steal(read_bytes(as_buffer(object), read));
+  return bytes ? split_lines(bytes.get()) : nullptr;
+}
+
+PyObject* buffer_peek(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                      PyObject* keywords) {
+  std::uint64_t limit = 0;
+  if (!parse_limit({"peek", args, count, keywords}, "size", limit)) return nullptr;
+  BufferRead read(Want::now, limit == 0 || limit == BufferRead::kUnlimited ? kPeek : limit);
+  std::optional<HeldReading> reading;
+  std::uint64_t there = 0;
+  if (!satisfy(as_buffer(object), read, reading, there)) return nullptr;
+  return copy_bytes(**reading, there);
+}
+
+PyObject* buffer_at_eof(PyObject* object, PyObject*) {
+  const BufferObject& self = as_buffer(object);
+  std::optional<HeldReading> reading(std::in_place, *self.stream);
+  const ByteStream::End end = (*reading)->end();
+  if (end == ByteStream::End::open || (*reading)->available() != 0) Py_RETURN_FALSE;
+  if (end == ByteStream::End::complete) Py_RETURN_TRUE;
+  const EarlyEnd early(**reading, end);
+  reading.reset();
+  raise_early_end(*self.state, *self.stream, early);
+  return nullptr;
+}
+
+}  // namespace penstock::python
