@@ -225,11 +225,6 @@ void ByteStream::end_reading() noexcept {
   if (reader_role_.exchange(0, order::release("B6")) == 2) futex_wake(&reader_role_, 1);
 }
 
-ByteStream::Reading::Reading(ByteStream& stream) noexcept
-    : stream_(stream), position_(stream.read_.load(order::relaxed)), looked_(stream.at_) {}
-
-ByteStream::Reading::~Reading() { stream_.end_reading(); }
-
 ByteStream::End ByteStream::Reading::end() noexcept {
   std::uint32_t const how = stream_.ended();
   std::uint64_t const announced = stream_.options_.content_length;
@@ -246,31 +241,21 @@ ByteStream::End ByteStream::Reading::end() noexcept {
   }
 }
 
-std::uint64_t ByteStream::Reading::available() noexcept { return stream_.written() - position_; }
-
-/// `position` is one that is kept; at the very end of what is written, the last chunk.
-Chunk* ByteStream::Reading::chunk_at(std::uint64_t position) noexcept {
-  if (looked_ == nullptr || looked_->start() > position) {
-    if (stream_.head_ == nullptr) stream_.head_ = stream_.first_.load(order::acquire("B2"));
-    looked_ =
-        stream_.at_ != nullptr && stream_.at_->start() <= position ? stream_.at_ : stream_.head_;
-    if (looked_ == nullptr) return nullptr;
-  }
-  for (Chunk* next = looked_->next(); next != nullptr && next->start() <= position;
-       next = looked_->next()) {
-    looked_ = next;
-  }
-  return looked_;
+/// Where to look for a position that is before the chunk looked at last.
+Chunk* ByteStream::Reading::first_look(std::uint64_t position) noexcept {
+  if (stream_.head_ == nullptr) stream_.head_ = stream_.first_.load(order::acquire("B2"));
+  const bool is_after = stream_.at_ != nullptr && stream_.at_->start() <= position;
+  return is_after ? stream_.at_ : stream_.head_;
 }
 
-std::span<const std::uint8_t> ByteStream::Reading::span_at(std::uint64_t from,
-                                                           std::uint64_t to) noexcept {
-  const Chunk* const chunk = chunk_at(from);
-  const auto offset = static_cast<std::size_t>(from - chunk->start());
-  // A chunk that was left early, for one by reference, ends where the next one starts.
-  const Chunk* const next = chunk->next();
-  std::uint64_t const end = next != nullptr ? std::min(to, next->start()) : to;
-  return {chunk->data() + offset, static_cast<std::size_t>(end - from)};
+std::span<const std::uint8_t> ByteStream::Reading::here() noexcept {
+  std::uint64_t const end = stream_.written();
+  if (end == position_) return {};
+  const auto bytes = span_at(position_, end);
+  stream_.seen_ = bytes.data();
+  stream_.seen_from_ = position_;
+  stream_.seen_to_ = position_ + bytes.size();
+  return bytes;
 }
 
 void ByteStream::Reading::copy(std::uint64_t from, std::uint8_t* to, std::size_t count) noexcept {
@@ -293,18 +278,11 @@ void ByteStream::Reading::relieve() noexcept {
   stream_.space_.advance(end);
 }
 
-void ByteStream::Reading::consume(std::uint64_t count) noexcept {
-  position_ += count;
-  stream_.at_ = chunk_at(position_);
-  if (!stream_.options_.retains) free_consumed();
-  stream_.read_.store(position_, order::relaxed);
-  if (stream_.options_.max_unread != 0) stream_.space_.advance(position_);
-}
-
 void ByteStream::Reading::free_consumed() noexcept {
   stream_.base_ = position_;
   while (stream_.head_ != stream_.at_) {
     Chunk* const consumed = stream_.head_;
+    stream_.seen_to_ = 0;  // It may have been there.
     stream_.head_ = consumed->next();
     if (consumed->is_pinned()) stream_.pinned_.fetch_sub(consumed->capacity(), order::relaxed);
     consumed->release();

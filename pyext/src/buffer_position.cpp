@@ -162,7 +162,7 @@ std::uint64_t find_in(Reading& reading, std::span<const std::uint8_t> needle, Py
   if (to - from < kLong) {
     found = search();
   } else {
-    const GilRelease released;
+    const WithoutGil released(reading);
     found = search();
   }
   return found == Reading::kNowhere ? found : found - position;

@@ -20,7 +20,7 @@ std::uint8_t* contents_of(PyObject* bytes) noexcept {
 }
 
 void take_in_steps(ByteStream::Reading& reading, std::uint8_t* to, std::uint64_t count) {
-  const GilRelease released;
+  const WithoutGil released(reading);
   while (count != 0) {
     std::uint64_t const step = std::min(count, kStep);
     reading.copy(reading.position(), to, static_cast<std::size_t>(step));
@@ -44,12 +44,11 @@ std::uint64_t BufferRead::line_length(ByteStream::Reading& reading, std::uint64_
   }
   std::uint64_t const end = start + count;
   if (looked_upto_ >= end) return 0;
-  std::uint64_t found = ByteStream::Reading::kNowhere;
-  if (end - looked_upto_ < kLong) {
-    found = reading.find(std::uint8_t{'\n'}, looked_upto_, end);
-  } else {
-    const GilRelease released;
-    found = reading.find(std::uint8_t{'\n'}, looked_upto_, end);
+  std::uint64_t const near = end - looked_upto_ > kLong ? looked_upto_ + kLong : end;
+  std::uint64_t found = reading.find(std::uint8_t{'\n'}, looked_upto_, near);
+  if (found == ByteStream::Reading::kNowhere && near != end) {
+    const WithoutGil released(reading);
+    found = reading.find(std::uint8_t{'\n'}, near, end);
   }
   looked_upto_ = std::min(found, end);
   return found == ByteStream::Reading::kNowhere ? 0 : found + 1 - start;
@@ -111,7 +110,7 @@ PyObject* copy_bytes(ByteStream::Reading& reading, std::uint64_t count) {
   if (count < kLong) {
     reading.copy(reading.position(), contents_of(bytes), size);
   } else {
-    const GilRelease released;
+    const WithoutGil released(reading);
     reading.copy(reading.position(), contents_of(bytes), size);
   }
   return bytes;

@@ -12,24 +12,39 @@ namespace penstock::python {
 /// Copies and searches of this many bytes are done without the GIL.
 inline constexpr std::uint64_t kLong = 256 * 1024;
 
-/// The reader role, for a scope that holds the GIL and runs no user code. Waits for whoever has it
-/// without the GIL: that one may need the GIL to come to its end.
+/// Reading, for a scope that holds the GIL and runs no user code.
+///
+/// The GIL stands in for the reader role, whose two atomic exchanges would cost as much as reading
+/// a line: all who read hold it when they begin, and take the role only for the time that they let
+/// go of it (WithoutGil). Who meets one of those waits without the GIL, which that one needs to
+/// come to its end.
 class HeldReading {
  public:
   explicit HeldReading(ByteStream& stream) {
-    if (stream.try_begin_reading()) {
-      reading_.emplace(stream);
-      return;
-    }
-    const GilRelease released;
-    stream.begin_reading();
-    reading_.emplace(stream);  // Inside, because coming back may end the thread.
+    while (stream.is_being_read()) [[unlikely]] {
+        const GilRelease released;
+        stream.begin_reading();
+        stream.end_reading();  // Without the GIL the role is for waiting only.
+      }
+    reading_.emplace(stream, ByteStream::Reading::Role::not_needed);
   }
   ByteStream::Reading& operator*() noexcept { return *reading_; }
   ByteStream::Reading* operator->() noexcept { return &*reading_; }
 
  private:
   std::optional<ByteStream::Reading> reading_;
+};
+
+/// Long work of a reader, without the GIL.
+class WithoutGil {
+ public:
+  explicit WithoutGil(ByteStream::Reading& reading) {
+    reading.take_role();
+    released_.emplace();
+  }
+
+ private:
+  std::optional<GilRelease> released_;
 };
 
 /// What a reading call is satisfied with.

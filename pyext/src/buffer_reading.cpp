@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "buffer_reading.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "arguments.hpp"
@@ -51,6 +52,40 @@ PyObject* read_bytes(const BufferObject& self, BufferRead read) {
   std::uint64_t count = 0;
   if (!satisfy(self, read, reading, count)) return nullptr;
   return take_bytes(**reading, count);
+}
+
+/// The line that `bytes` begin with, if they hold its end.
+std::span<const std::uint8_t> line_of(std::span<const std::uint8_t> bytes, std::uint64_t limit) {
+  const auto count =
+      static_cast<std::size_t>(std::min({std::uint64_t{bytes.size()}, limit, kLong}));
+  const void* const newline = count != 0 ? std::memchr(bytes.data(), '\n', count) : nullptr;
+  if (newline == nullptr) return {};
+  return {bytes.data(), static_cast<const std::uint8_t*>(newline) + 1};
+}
+
+PyObject* take_seen(ByteStream& stream, std::span<const std::uint8_t> line) {
+  PyObject* const bytes = bytes_of(line);
+  if (bytes != nullptr) stream.consume_seen(line.size());
+  return bytes;
+}
+
+/// A line that does not end in what had been seen; b'' at the end.
+[[gnu::noinline]] PyObject* look_for_line(const BufferObject& self, std::uint64_t limit) {
+  std::span<const std::uint8_t> line;
+  {
+    HeldReading reading(*self.stream);
+    line = line_of(reading->here(), limit);
+  }
+  // As long as nobody else gets the GIL, seen() is what here() was.
+  if (!line.empty()) return take_seen(*self.stream, line);
+  return read_bytes(self, {Want::line, limit});
+}
+
+/// The next line, if it ends in what has been seen: that needs no Reading.
+std::span<const std::uint8_t> seen_line(const ByteStream& stream, std::uint64_t limit) {
+  if (stream.is_being_read()) [[unlikely]]
+    return {};
+  return line_of(stream.seen(), limit);
 }
 
 /// An argument `size`, or one of another name: unlimited if missing, None or negative.
@@ -174,15 +209,18 @@ PyObject* buffer_readline(PyObject* object, PyObject* const* args, Py_ssize_t co
       !parse_limit({"readline", args, count, keywords}, "size", limit)) {
     return nullptr;
   }
-  return read_bytes(as_buffer(object), {Want::line, limit});
+  const BufferObject& self = as_buffer(object);
+  const auto line = seen_line(*self.stream, limit);
+  return line.empty() ? look_for_line(self, limit) : take_seen(*self.stream, line);
 }
 
 PyObject* buffer_next(PyObject* object) {
-  std::optional<HeldReading> reading;
-  std::uint64_t count = 0;
-  BufferRead read(Want::line, BufferRead::kUnlimited);
-  if (!satisfy(as_buffer(object), read, reading, count) || count == 0) return nullptr;
-  return take_bytes(**reading, count);
+  const BufferObject& self = as_buffer(object);
+  const auto seen = seen_line(*self.stream, BufferRead::kUnlimited);
+  if (!seen.empty()) [[likely]]
+    return take_seen(*self.stream, seen);
+  PyRef line = PyRef::steal(look_for_line(self, BufferRead::kUnlimited));
+  return line && PyBytes_GET_SIZE(line.get()) != 0 ? line.take() : nullptr;
 }
 
 PyObject* buffer_readlines(PyObject* object, PyObject* const* args, Py_ssize_t count,

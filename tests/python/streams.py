@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from conftest import wait_until
 from erlang import PyBuffer, _native
@@ -71,7 +71,3 @@ ENDS: dict[str, Callable[[PyBuffer], None]] = {
     "truncated": close,
     "aborted": lambda buffer: abort(buffer, ("reset", 104)),
 }
-
-
-def joined(pieces: Iterable[bytes]) -> bytes:
-    return b"".join(pieces)

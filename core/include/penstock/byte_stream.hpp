@@ -125,12 +125,31 @@ class ByteStream final : public Addressable {
   // Reading
   // ------------------------------------------------------------------------------------------
 
-  /// Everything a reader does is done inside a Reading, which holds the reader role.
+  /// Everything a reader does is done inside a Reading, which holds the reader role (but for
+  /// seen() and consume_seen(), for whom the same holds).
   class Reading;
   [[nodiscard]] bool try_begin_reading() noexcept;
   /// Sleeps while another reader copies.
   void begin_reading() noexcept;
   void end_reading() noexcept;
+  /// For readers that exclude each other by a lock of their own, as Python's do by the GIL: while
+  /// nobody has the role, and as long as one keeps that lock, one may read without taking it.
+  [[nodiscard]] bool is_being_read() const noexcept {
+    return reader_role_.load(order::acquire("B6")) != 0;
+  }
+  /// What is left of the last Reading::here(): a shortcut for many small reads, without a Reading.
+  [[nodiscard]] std::span<const std::uint8_t> seen() const noexcept {
+    std::uint64_t const at = position();
+    if (at < seen_from_ || at >= seen_to_) return {};
+    return {seen_ + (at - seen_from_), static_cast<std::size_t>(seen_to_ - at)};
+  }
+  /// Moves on by `count` bytes of seen().
+  void consume_seen(std::size_t count) noexcept {
+    std::uint64_t const at = position() + count;
+    if (!options_.retains) base_ = at;
+    read_.store(at, order::relaxed);
+    if (options_.max_unread != 0) space_.advance(at);
+  }
 
  private:
   static constexpr std::uint32_t kOpen = 0, kClosed = 1, kAborted = 2, kClosedByReader = 3;
@@ -172,6 +191,9 @@ class ByteStream final : public Addressable {
   Chunk* head_ = nullptr;                 // The oldest that is kept, once known.
   Chunk* at_ = nullptr;                   // Holds read_, or ends there.
   std::uint64_t base_ = 0;                // The least position that seek() can reach.
+  const std::uint8_t* seen_ = nullptr;    // Where the bytes of [seen_from_, seen_to_) are.
+  std::uint64_t seen_from_ = 0;
+  std::uint64_t seen_to_ = 0;
   struct Searches;
   std::unique_ptr<Searches> searches_;
   SpinBudget spin_;
@@ -187,11 +209,25 @@ class ByteStream final : public Addressable {
 /// may be done without the GIL.
 class ByteStream::Reading {
  public:
-  /// The role is the caller's: after try_begin_reading() or begin_reading(). Given back at the end.
-  explicit Reading(ByteStream& stream) noexcept;
-  ~Reading();
+  enum class Role : std::uint8_t {
+    held,        ///< After try_begin_reading() or begin_reading(). Given back at the end.
+    not_needed,  ///< See is_being_read().
+  };
+  explicit Reading(ByteStream& stream, Role role = Role::held) noexcept
+      : stream_(stream),
+        position_(stream.read_.load(order::relaxed)),
+        looked_(stream.at_),
+        role_(role) {}
+  ~Reading() {
+    if (role_ == Role::held) stream_.end_reading();
+  }
   Reading(const Reading&) = delete;
   Reading& operator=(const Reading&) = delete;
+  /// Before the lock that stood in for the role is let go of.
+  void take_role() noexcept {
+    if (role_ == Role::not_needed) stream_.begin_reading();
+    role_ = Role::held;
+  }
 
   /// The end as of now. Ask for it before available(): what came before it is then counted.
   [[nodiscard]] End end() noexcept;
@@ -199,11 +235,14 @@ class ByteStream::Reading {
   [[nodiscard]] const Message* reason() const noexcept { return stream_.reason_.get(); }
   [[nodiscard]] std::uint64_t position() const noexcept { return position_; }
   /// Bytes from position() on that are there.
-  [[nodiscard]] std::uint64_t available() noexcept;
+  [[nodiscard]] std::uint64_t available() noexcept { return stream_.written() - position_; }
   /// The position after the last byte that is there.
   [[nodiscard]] std::uint64_t written() noexcept { return position_ + available(); }
   /// The least position that seek() can reach.
   [[nodiscard]] std::uint64_t base() const noexcept { return stream_.base_; }
+
+  /// Those of them that are in one piece.
+  [[nodiscard]] std::span<const std::uint8_t> here() noexcept;
 
   /// Copies `count` bytes from `from` on, position() <= from, all of which are there.
   void copy(std::uint64_t from, std::uint8_t* to, std::size_t count) noexcept;
@@ -243,6 +282,7 @@ class ByteStream::Reading {
   [[nodiscard]] std::span<const std::uint8_t> span_at(std::uint64_t from,
                                                       std::uint64_t to) noexcept;
   [[nodiscard]] Chunk* chunk_at(std::uint64_t position) noexcept;
+  [[nodiscard]] Chunk* first_look(std::uint64_t position) noexcept;
   void free_consumed() noexcept;
   [[nodiscard]] std::uint64_t search(std::span<const std::uint8_t> needle, std::uint64_t from,
                                      std::uint64_t to) noexcept;
@@ -256,6 +296,40 @@ class ByteStream::Reading {
   ByteStream& stream_;
   std::uint64_t position_;
   Chunk* looked_;  // Where the last chunk_at() ended.
+  Role role_;
 };
+
+// What a reader does for each line is inline.
+
+/// `position` is one that is kept; at the very end of what is written, the last chunk.
+inline Chunk* ByteStream::Reading::chunk_at(std::uint64_t position) noexcept {
+  if (looked_ == nullptr || looked_->start() > position) {
+    looked_ = first_look(position);
+    if (looked_ == nullptr) return nullptr;
+  }
+  for (Chunk* next = looked_->next(); next != nullptr && next->start() <= position;
+       next = looked_->next()) {
+    looked_ = next;
+  }
+  return looked_;
+}
+
+inline std::span<const std::uint8_t> ByteStream::Reading::span_at(std::uint64_t from,
+                                                                  std::uint64_t to) noexcept {
+  const Chunk* const chunk = chunk_at(from);
+  const auto offset = static_cast<std::size_t>(from - chunk->start());
+  // A chunk that was left early, for one by reference, ends where the next one starts.
+  const Chunk* const next = chunk->next();
+  std::uint64_t const end = next != nullptr && next->start() < to ? next->start() : to;
+  return {chunk->data() + offset, static_cast<std::size_t>(end - from)};
+}
+
+inline void ByteStream::Reading::consume(std::uint64_t count) noexcept {
+  position_ += count;
+  stream_.at_ = chunk_at(position_);
+  if (!stream_.options_.retains) free_consumed();
+  stream_.read_.store(position_, order::relaxed);
+  if (stream_.options_.max_unread != 0) stream_.space_.advance(position_);
+}
 
 }  // namespace penstock
