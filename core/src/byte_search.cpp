@@ -7,6 +7,8 @@
 #include <memory>
 #include <new>
 
+#include "penstock/memory.hpp"
+
 namespace penstock {
 
 namespace {
@@ -61,6 +63,7 @@ std::uint64_t ByteStream::Reading::find(std::uint8_t byte, std::uint64_t from,
 
 std::uint64_t ByteStream::Reading::find(std::span<const std::uint8_t> needle, std::uint64_t from,
                                         std::uint64_t to) noexcept {
+  if (to < from) return kNowhere;
   if (needle.empty()) return from;
   if (to - from < needle.size()) return kNowhere;
   auto& searches = stream_.searches_;
@@ -102,12 +105,12 @@ std::uint64_t ByteStream::Reading::search_border(std::span<const std::uint8_t> n
   const auto count = static_cast<std::size_t>(last - first);
   if (count < needle.size()) return kNowhere;
   std::uint8_t inside[512];
-  std::unique_ptr<std::uint8_t[]> outside;
+  std::unique_ptr<void, decltype(&memory::free)> outside(nullptr, &memory::free);
   std::uint8_t* bytes = inside;
   if (count > sizeof inside) {
-    outside.reset(new (std::nothrow) std::uint8_t[count]);
+    outside.reset(memory::allocate(count));
     if (outside == nullptr) return search_border_slowly(needle, first, border, to);
-    bytes = outside.get();
+    bytes = static_cast<std::uint8_t*>(outside.get());
   }
   copy(first, bytes, count);
   const void* const found = find_in({bytes, count}, needle);

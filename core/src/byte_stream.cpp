@@ -182,7 +182,8 @@ void ByteStream::remove_reader() noexcept {
 
 bool ByteStream::is_worth_a_look(std::uint64_t position) const noexcept {
   // Relaxed: the look that follows has the order.
-  return written_.load(order::relaxed) >= position || ended() != kOpen ||
+  std::uint64_t const wanted = std::min(position, options_.content_length);
+  return written_.load(order::relaxed) >= wanted || ended() != kOpen ||
          pressed_.load(order::relaxed) != 0;
 }
 
@@ -194,7 +195,7 @@ Status ByteStream::await(std::uint64_t position, std::int64_t deadline_ns, Threa
     return Status::ok;
   }
   data_.waiters().add(me);
-  data_.want(position);
+  want(position);
   ThreadWaiter::Wake wake = ThreadWaiter::Wake::fired;
   const bool ready = is_worth_a_look(position);
   if (!ready) wake = me.park(deadline_ns);
@@ -290,6 +291,7 @@ void ByteStream::Reading::free_consumed() noexcept {
 }
 
 bool ByteStream::Reading::put_back(std::span<const std::uint8_t> bytes) noexcept {
+  if (bytes.empty()) return true;  // There may be no chunk yet.
   std::uint64_t const position = position_ - bytes.size();
   std::uint64_t const kept = stream_.head_->start();
   if (position < kept) {
@@ -315,6 +317,7 @@ void ByteStream::Reading::seek(std::uint64_t position) noexcept {
 }
 
 ByteStream::Reading::Piece ByteStream::Reading::piece(std::size_t count) noexcept {
+  if (count == 0) return {nullptr, {}, 0};  // There may be no chunk yet.
   const auto bytes = span_at(position_, position_ + count);
   if (bytes.size() < count) return {nullptr, {}, 0};
   Chunk* const chunk = chunk_at(position_);

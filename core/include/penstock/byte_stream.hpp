@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -112,15 +113,19 @@ class ByteStream final : public Addressable {
   // Waiting for bytes
   // ----------------------------------------------------------------------------------------
 
-  /// What a reader waits for: that `position` is written, the end, or that a writer finds no room.
+  /// What a reader waits for: that `position` is written, the end (the announced one, too, if
+  /// `position` is behind it), or that a writer finds no room.
   [[nodiscard]] bool is_worth_a_look(std::uint64_t position) const noexcept;
-  /// Blocks this thread until is_worth_a_look(position): ok; else empty, and `*woken` tells why.
+  /// Blocks this thread until is_worth_a_look(position): ok, also if it was woken with others that
+  /// wait for less, so look, and wait again; else empty, and `*woken` tells why.
   /// Spins for a little while first if that paid lately. Release the GIL before.
   [[nodiscard]] Status await(std::uint64_t position, std::int64_t deadline_ns, ThreadWaiter& me,
                              ThreadWaiter::Wake* woken) noexcept;
   /// For waiters that are not threads: add to the list, want(), look, then sleep.
   [[nodiscard]] WaitList& data_waiters() noexcept { return data_.waiters(); }
-  void want(std::uint64_t position) noexcept { data_.want(position); }
+  void want(std::uint64_t position) noexcept {
+    data_.want(std::min(position, options_.content_length));
+  }
 
   // Reading
   // ------------------------------------------------------------------------------------------
@@ -268,8 +273,8 @@ class ByteStream::Reading {
   [[nodiscard]] Piece piece(std::size_t count) noexcept;
 
   /// Where `needle` first begins in [from, to), position() <= from, to <= written(); kNowhere if it
-  /// does not end before `to`. Remembers how far it looked, so that looking for the same again
-  /// after more has arrived costs only what is new.
+  /// does not end at or before `to`, or if to < from. Remembers how far it looked, so that looking
+  /// for the same again after more has arrived costs only what is new.
   static constexpr std::uint64_t kNowhere = UINT64_MAX;
   [[nodiscard]] std::uint64_t find(std::span<const std::uint8_t> needle, std::uint64_t from,
                                    std::uint64_t to) noexcept;
