@@ -30,7 +30,7 @@ def view_of(data: bytes, channel: ByteChannel | None = None) -> ByteView:
     return channel.receive_view()
 
 
-@pytest.mark.parametrize("size", [0, 1, 8191, 8192, 300_000])
+@pytest.mark.parametrize("size", [0, 1, 8191, 8192, 1 << 20])
 def test_it_is_like_bytes(size: int) -> None:
     data = pattern(size)
     view = view_of(data)
