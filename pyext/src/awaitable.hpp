@@ -26,7 +26,7 @@ struct AwaitableOperation {
   /// Called first with `in_line` false. If that is not enough the coroutine gets in line and calls
   /// once more with `in_line` true before it sleeps, and then from the beginning each time it was
   /// woken. With a PositionLine, call want() first when in line. May take a part and keep it in
-  /// `scratch`.
+  /// `scratch`. May give the GIL away for a while; no other thread runs this coroutine meanwhile.
   bool (*attempt)(AwaitableObject& self, bool in_line, PyObject** result);
 
   /// Gives a wake-up on that the coroutine had and did not use. nullptr: nothing to give (all were

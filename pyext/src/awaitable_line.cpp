@@ -53,6 +53,21 @@ void leave_unfinished(AwaitableObject& self) {
   forget_waiter(self);
 }
 
+/// Makes self.future, and adds the waiter to the line. False: an exception is set.
+bool get_in_line(AwaitableObject& self) {
+  const PyRef loop = running_loop(*self.state);
+  if (!loop) return false;
+  EndpointObject* const endpoint = endpoint_of(*self.state, loop.get());
+  if (endpoint == nullptr || !ensure_waiter(self, *endpoint)) return false;
+  self.future = new_future(*self.state, loop.get()).take();
+  if (self.future == nullptr) return false;
+  self.waiter->retain();  // The line's.
+  self.waiter->is_linked = true;
+  enter_endpoint(self, *endpoint);
+  self.operation->line(self.source).add(*self.waiter);
+  return true;
+}
+
 }  // namespace
 
 bool leave_line(AwaitableObject& self) noexcept {
@@ -88,26 +103,12 @@ void cancel(AwaitableObject& self) {
 }
 
 Outcome wait_or_finish(AwaitableObject& self, PyObject** result) {
-  ModuleState& state = *self.state;
-  const PyRef loop = running_loop(state);
-  if (!loop) return Outcome::failed;
-  EndpointObject* const endpoint = endpoint_of(state, loop.get());
-  if (endpoint == nullptr || !ensure_waiter(self, *endpoint)) return Outcome::failed;
-  PyRef future = new_future(state, loop.get());
-  if (!future) return Outcome::failed;
-
-  self.waiter->retain();  // The line's.
-  self.waiter->is_linked = true;
-  enter_endpoint(self, *endpoint);
-  self.operation->line(self.source).add(*self.waiter);
+  if (!get_in_line(self)) return Outcome::failed;
   if (parking().must_stop(this_context())) {
-    raise_ended(state, nullptr, Reason::stopped);
+    raise_ended(*self.state, nullptr, Reason::stopped);
     return Outcome::failed;
   }
-  if (!self.operation->attempt(self, true, result)) {
-    self.future = future.take();
-    return Outcome::waits;
-  }
+  if (!self.operation->attempt(self, true, result)) return Outcome::waits;
   // A wake-up that we did not need may have been for something that is still there.
   if (leave_line(self)) pass_on(self);
   return Outcome::finished;

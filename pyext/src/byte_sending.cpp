@@ -113,13 +113,17 @@ PyObject* byte_send_many(PyObject* object, PyObject* const* args, Py_ssize_t cou
       !parse_send("send_many", "chunks", args, count, keywords, chunks, deadline_ns)) {
     return nullptr;
   }
-  const PyRef iterator = PyRef::steal(PyObject_GetIter(chunks));
-  if (!iterator) return nullptr;
+  // Plain pointers: a thread that ends during a wait, because Python does, must not touch them.
+  PyObject* const iterator = PyObject_GetIter(chunks);
+  if (iterator == nullptr) return nullptr;
   Py_ssize_t sent = 0;
-  while (const PyRef chunk = PyRef::steal(PyIter_Next(iterator.get()))) {
-    if (!send_one(self, chunk.get(), deadline_ns)) break;
-    ++sent;
+  for (bool ok = true; ok;) {
+    PyObject* const chunk = PyIter_Next(iterator);
+    ok = chunk != nullptr && send_one(self, chunk, deadline_ns);
+    drop(chunk);
+    if (ok) ++sent;
   }
+  drop(iterator);
   if (PyErr_Occurred() == nullptr) return PyLong_FromSsize_t(sent);
   add_count(sent);
   return nullptr;

@@ -88,6 +88,10 @@ bool parse_receive_many(const char* function, PyObject* const* args, Py_ssize_t 
 
 bool parse_send(const char* function, const char* what, PyObject* const* args, Py_ssize_t count,
                 PyObject* keywords, PyObject*& value, std::int64_t& deadline_ns) {
+  if (count == 1 && keywords == nullptr) {
+    value = args[0];
+    return true;
+  }
   PyObject* timeout = nullptr;
   if (!assign({function, args, count, keywords}, 2, {{what, &value}, {"timeout", &timeout}})) {
     return false;

@@ -21,7 +21,7 @@ NewByteChannel = Callable[..., ByteChannel]
 
 KIB = 1024
 # Around what fits inside a message object, travels by pointer, by reference, or without the GIL.
-SIZES = [0, 1, 1023, 1024, 1025, 8191, 8192, 8193, 65_536, 262_143, 262_144, 1 << 20, 5_000_000]
+SIZES = [0, 1, 1023, 1024, 1025, 8191, 8192, 8193, 65_536, (1 << 20) - 1, 1 << 20, 5_000_000]
 
 
 def pattern(size: int) -> bytes:

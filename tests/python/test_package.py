@@ -39,7 +39,11 @@ def test_the_stub_names_what_the_module_has() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["Channel", "ChannelIterator", "ReceiveAwaitable", "PyBuffer", "Atom", "Pid", "Ref"]
+    "kind",
+    [
+        "Channel", "ByteChannel", "ByteView", "ChannelIterator", "ReceiveAwaitable", "PyBuffer",
+        "Atom", "Pid", "Ref",
+    ],
 )
 def test_the_stub_names_the_methods_that_each_class_has(kind: str) -> None:
     (node,) = [n for n in STUB.body if isinstance(n, ast.ClassDef) and n.name == kind]

@@ -57,6 +57,9 @@ class Printer {
         return "<<\"" + characters(item.bytes) + "\">>";
       case wire::kPidWord:
         return "<pid>";
+      case wire::kPinned:
+        return std::to_string(static_cast<wire::PinnedBytes*>(item.object)->bytes().size()) +
+               " pinned bytes";
       case wire::kHandle:
         return "handle";
       default:
