@@ -11,6 +11,7 @@
 #include "integers.hpp"
 #include "opaque.hpp"
 #include "utf8.hpp"
+#include "view.hpp"
 
 namespace penstock::python {
 
@@ -190,12 +191,7 @@ bool Encoder::raw_bytes(const void* data, Py_ssize_t size, bool in_key) {
 }
 
 bool Encoder::view(PyObject* memoryview, bool in_key) {
-  struct View : Py_buffer {
-    View() : Py_buffer{} {}
-    View(const View&) = delete;
-    View& operator=(const View&) = delete;
-    ~View() { PyBuffer_Release(this); }
-  } buffer;
+  View buffer;
   if (PyObject_GetBuffer(memoryview, &buffer, PyBUF_FULL_RO) != 0) return false;
   if (!fits(buffer.len)) return false;
   std::uint8_t* const room = writer_.bytes_room(in_key ? wire::kBinary : wire::kBytes,
