@@ -189,6 +189,15 @@ class PyBuffer(Iterator[bytes]):
         """Take a line with its newline, or size bytes of it, or the rest before the end. Blocks."""
     def readlines(self, hint: SupportsIndex | None = -1) -> list[bytes]:
         """Return a list of lines: all to the end, or as many as make up hint bytes. Blocks."""
+    def aread(self, size: SupportsIndex | None = -1) -> Coroutine[Any, Any, bytes]:
+        """read() as a coroutine that waits on the running asyncio loop.
+
+        Cancelling it loses nothing.
+        """
+    def aread1(self, size: SupportsIndex | None = -1) -> Coroutine[Any, Any, bytes]:
+        """read1() as a coroutine."""
+    def areadline(self, size: SupportsIndex | None = -1) -> Coroutine[Any, Any, bytes]:
+        """readline() as a coroutine; so is each step of async for."""
     def peek(self, size: SupportsIndex | None = 0) -> bytes:
         """Return what is there, at most size (0: 8192) bytes, without taking it. Never blocks."""
     def readable_amount(self) -> int:
@@ -231,6 +240,8 @@ class PyBuffer(Iterator[bytes]):
         """Refuse what would still be written. What is there can still be read. Idempotent."""
     def __iter__(self) -> PyBuffer: ...
     def __next__(self) -> bytes: ...
+    def __aiter__(self) -> PyBuffer: ...
+    def __anext__(self) -> Coroutine[Any, Any, bytes]: ...
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def __enter__(self) -> PyBuffer: ...

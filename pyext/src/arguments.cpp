@@ -40,4 +40,17 @@ bool optional_size(PyObject* object, Py_ssize_t& size) {
   return size != -1 || PyErr_Occurred() == nullptr;
 }
 
+bool only_limit(const Arguments& arguments, const char* name, std::uint64_t& limit) {
+  PyObject* object = nullptr;
+  Py_ssize_t size = -1;
+  if (arguments.count == 1 && arguments.keywords == nullptr) {
+    object = arguments.args[0];
+  } else if (!assign(arguments, 1, {{name, &object}})) {
+    return false;
+  }
+  if (!optional_size(object, size)) return false;
+  limit = size < 0 ? UINT64_MAX : static_cast<std::uint64_t>(size);
+  return true;
+}
+
 }  // namespace penstock::python

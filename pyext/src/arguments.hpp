@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <initializer_list>
 
 #include "ref.hpp"
@@ -27,5 +28,9 @@ struct Parameter {
 
 /// Of an argument that may be missing (nullptr) or None. False: TypeError or OverflowError is set.
 [[nodiscard]] bool optional_size(PyObject* object, Py_ssize_t& size);
+
+/// The only argument `name` of a method, as the greatest size wanted: UINT64_MAX if it is missing,
+/// None or negative.
+[[nodiscard]] bool only_limit(const Arguments& arguments, const char* name, std::uint64_t& limit);
 
 }  // namespace penstock::python

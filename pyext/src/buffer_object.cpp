@@ -6,10 +6,12 @@
 #include <algorithm>
 
 #include "arguments.hpp"
+#include "buffer_coroutines.hpp"
 #include "buffer_piece.hpp"
 #include "buffer_position.hpp"
 #include "buffer_read.hpp"
 #include "buffer_reading.hpp"
+#include "buffer_view.hpp"
 #include "types.hpp"
 
 namespace penstock::python {
@@ -126,12 +128,7 @@ bool parse_length(PyObject* object, std::size_t size, std::uint64_t& content_len
 }
 
 PyObject* buffer_test_create(PyObject* type, PyObject* args, PyObject* keywords) {
-  struct View : Py_buffer {
-    View() : Py_buffer{} {}
-    View(const View&) = delete;
-    View& operator=(const View&) = delete;
-    ~View() { PyBuffer_Release(this); }
-  } data;
+  BufferView data;
   PyObject* length = nullptr;
   static const char* names[] = {"data", "content_length", nullptr};
   if (PyArg_ParseTupleAndKeywords(args, keywords, "y*|O:_test_create", const_cast<char**>(names),
@@ -145,7 +142,7 @@ PyObject* buffer_test_create(PyObject* type, PyObject* args, PyObject* keywords)
   if (module == nullptr || !parse_length(length, size, options.content_length)) return nullptr;
   Ref<ByteStream> stream = ByteStream::create(options);
   if (!stream) return PyErr_NoMemory();
-  switch (stream->write({static_cast<const std::uint8_t*>(data.buf), size})) {
+  switch (stream->write(data.bytes())) {
     case Status::ok:
       return new_buffer(state_of(module), std::move(stream));
     case Status::too_long:
@@ -196,6 +193,13 @@ PyMethodDef methods[] = {
     {"readlines", with_keywords(buffer_readlines), kKeywords,
      "readlines(hint=-1)\n--\n\n"
      "Return a list of lines: all to the end, or as many as make up hint bytes. Blocks."},
+    {"aread", with_keywords(buffer_aread), kKeywords,
+     "aread(size=-1)\n--\n\n"
+     "read() as a coroutine that waits on the running asyncio loop. Cancelling it loses nothing."},
+    {"aread1", with_keywords(buffer_aread1), kKeywords,
+     "aread1(size=-1)\n--\n\nread1() as a coroutine."},
+    {"areadline", with_keywords(buffer_areadline), kKeywords,
+     "areadline(size=-1)\n--\n\nreadline() as a coroutine; so is each step of async for."},
     {"peek", with_keywords(buffer_peek), kKeywords,
      "peek(size=0)\n--\n\n"
      "Return what is there, at most size (0: 8192) bytes, without taking it. Never blocks."},
@@ -249,6 +253,8 @@ PyType_Slot slots[] = {
     {Py_tp_richcompare, reinterpret_cast<void*>(buffer_compare)},
     {Py_tp_iter, reinterpret_cast<void*>(PyObject_SelfIter)},
     {Py_tp_iternext, reinterpret_cast<void*>(buffer_next)},
+    {Py_am_aiter, reinterpret_cast<void*>(PyObject_SelfIter)},
+    {Py_am_anext, reinterpret_cast<void*>(buffer_anext)},
     {Py_sq_length, reinterpret_cast<void*>(buffer_length)},
     {Py_bf_getbuffer, reinterpret_cast<void*>(buffer_get_buffer)},
     {Py_tp_methods, methods},

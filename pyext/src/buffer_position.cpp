@@ -8,6 +8,7 @@
 #include "arguments.hpp"
 #include "buffer_object.hpp"
 #include "buffer_read.hpp"
+#include "buffer_view.hpp"
 
 namespace penstock::python {
 
@@ -99,15 +100,10 @@ Outcome try_seek(ByteStream& stream, std::int64_t offset, Whence whence) {
 /// What find() looks for: a byte, or the bytes of an argument.
 class Needle {
  public:
-  Needle() = default;
-  Needle(const Needle&) = delete;
-  Needle& operator=(const Needle&) = delete;
-  ~Needle() { PyBuffer_Release(&view_); }
-
   bool open(PyObject* object) {
     if (PyObject_CheckBuffer(object) != 0) {
-      if (PyObject_GetBuffer(object, &view_, PyBUF_SIMPLE) != 0) return false;
-      bytes_ = {static_cast<const std::uint8_t*>(view_.buf), static_cast<std::size_t>(view_.len)};
+      if (!view_.get(object, PyBUF_SIMPLE)) return false;
+      bytes_ = view_.bytes();
       return true;
     }
     if (PyIndex_Check(object) == 0) {
@@ -128,7 +124,7 @@ class Needle {
   [[nodiscard]] std::span<const std::uint8_t> bytes() const noexcept { return bytes_; }
 
  private:
-  Py_buffer view_{};
+  BufferView view_;
   std::uint8_t byte_ = 0;
   std::span<const std::uint8_t> bytes_;
 };

@@ -36,21 +36,18 @@ void take_in_steps(ByteStream::Reading& reading, std::uint8_t* to, std::uint64_t
 // ------------------------------------------------------------------------------------------
 
 /// The length of the line that `count` bytes begin with, newline included; 0 if they have none.
-std::uint64_t BufferRead::line_length(ByteStream::Reading& reading, std::uint64_t count) {
+std::uint64_t BufferRead::line_length(ByteStream::Reading& reading, std::uint64_t count) const {
+  if (skip_ >= count) return 0;
+  static constexpr std::uint8_t kNewline[] = {'\n'};
   std::uint64_t const start = reading.position();
-  if (line_start_ != start) {  // The first look, or somebody else has read.
-    line_start_ = start;
-    looked_upto_ = saturating_sum(start, skip_);
-  }
   std::uint64_t const end = start + count;
-  if (looked_upto_ >= end) return 0;
-  std::uint64_t const near = end - looked_upto_ > kLong ? looked_upto_ + kLong : end;
-  std::uint64_t found = reading.find(std::uint8_t{'\n'}, looked_upto_, near);
+  std::uint64_t const from = start + skip_;
+  std::uint64_t const near = std::min(end, from + kLong);
+  std::uint64_t found = reading.find(kNewline[0], from, near);
   if (found == ByteStream::Reading::kNowhere && near != end) {
     const WithoutGil released(reading);
-    found = reading.find(std::uint8_t{'\n'}, near, end);
+    found = reading.find(kNewline, near, end);  // Remembers how far: each look sees what is new.
   }
-  looked_upto_ = std::min(found, end);
   return found == ByteStream::Reading::kNowhere ? 0 : found + 1 - start;
 }
 
@@ -68,7 +65,7 @@ std::uint64_t BufferRead::next_look(ByteStream::Reading& reading,
 }
 
 BufferRead::Verdict BufferRead::look(ByteStream::Reading& reading,
-                                     const ByteStream::Options& options) {
+                                     const ByteStream::Options& options) const {
   using End = ByteStream::End;
   const End end = reading.end();  // First: what came before it is then there.
   std::uint64_t const count = std::min(reading.available(), limit_);

@@ -38,13 +38,14 @@ class HeldReading {
 /// Long work of a reader, without the GIL.
 class WithoutGil {
  public:
-  explicit WithoutGil(ByteStream::Reading& reading) {
-    reading.take_role();
-    released_.emplace();
-  }
+  explicit WithoutGil(ByteStream::Reading& reading) : role_(reading) {}
 
  private:
-  std::optional<GilRelease> released_;
+  struct Role {
+    explicit Role(ByteStream::Reading& reading) noexcept { reading.take_role(); }
+  };
+  [[no_unique_address]] Role role_;  // First: the GIL stood in for it.
+  GilRelease released_;              // Not in a std::optional: its end may throw.
 };
 
 /// What a reading call is satisfied with.
@@ -55,10 +56,16 @@ enum class Want : std::uint8_t {
   line,  ///< The next newline.
 };
 
-/// One reading call: what it asks for, and how far it has looked for it. Nothing is taken before
-/// the call is satisfied, so one that is given up has nothing to give back.
-///
-/// Threads: one at a time, with the GIL.
+/// A sized read is filled if an end is in sight, as applications that were told the length of a
+/// body expect; else it gives what is there.
+[[nodiscard]] inline Want want_of_read(const ByteStream& stream, std::uint64_t limit) noexcept {
+  const bool fills =
+      limit == ByteStream::kUnknown || stream.options().content_length != ByteStream::kUnknown;
+  return fills ? Want::fill : Want::some;
+}
+
+/// What one reading call asks for. Nothing is taken before it is satisfied, so a call that is given
+/// up has nothing to give back.
 class BufferRead {
  public:
   static constexpr std::uint64_t kUnlimited = ByteStream::kUnknown;
@@ -77,19 +84,17 @@ class BufferRead {
     std::uint64_t value;
     ByteStream::End end = ByteStream::End::open;
   };
-  [[nodiscard]] Verdict look(ByteStream::Reading& reading, const ByteStream::Options& options);
+  [[nodiscard]] Verdict look(ByteStream::Reading& reading,
+                             const ByteStream::Options& options) const;
 
  private:
-  [[nodiscard]] std::uint64_t line_length(ByteStream::Reading& reading, std::uint64_t count);
+  [[nodiscard]] std::uint64_t line_length(ByteStream::Reading& reading, std::uint64_t count) const;
   [[nodiscard]] std::uint64_t next_look(ByteStream::Reading& reading,
                                         const ByteStream::Options& options) const noexcept;
 
   Want want_;
   std::uint64_t limit_;
   std::uint64_t skip_;
-  // There is no newline in [line_start_ + skip_, looked_upto_).
-  std::uint64_t line_start_ = kUnlimited;
-  std::uint64_t looked_upto_ = 0;
 };
 
 /// The next `count` bytes, which are there, as bytes: nullptr: MemoryError is set, nothing is

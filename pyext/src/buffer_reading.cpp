@@ -9,6 +9,7 @@
 #include "buffer_errors.hpp"
 #include "buffer_object.hpp"
 #include "buffer_read.hpp"
+#include "buffer_view.hpp"
 #include "utf8.hpp"
 
 namespace penstock::python {
@@ -20,7 +21,7 @@ constexpr std::uint64_t kPeek = 8192;
 
 /// Waits until `read` is satisfied. `reading` then holds the role, and `count` bytes are to be
 /// taken. False: an exception is set.
-bool satisfy(const BufferObject& self, BufferRead& read, std::optional<HeldReading>& reading,
+bool satisfy(const BufferObject& self, const BufferRead& read, std::optional<HeldReading>& reading,
              std::uint64_t& count) {
   ByteStream& stream = *self.stream;
   for (;;) {
@@ -47,7 +48,7 @@ bool satisfy(const BufferObject& self, BufferRead& read, std::optional<HeldReadi
   }
 }
 
-PyObject* read_bytes(const BufferObject& self, BufferRead read) {
+PyObject* read_bytes(const BufferObject& self, const BufferRead& read) {
   std::optional<HeldReading> reading;
   std::uint64_t count = 0;
   if (!satisfy(self, read, reading, count)) return nullptr;
@@ -88,59 +89,20 @@ std::span<const std::uint8_t> seen_line(const ByteStream& stream, std::uint64_t 
   return line_of(stream.seen(), limit);
 }
 
-/// An argument `size`, or one of another name: unlimited if missing, None or negative.
-bool parse_limit(const Arguments& arguments, const char* name, std::uint64_t& limit) {
-  PyObject* object = nullptr;
-  Py_ssize_t size = -1;
-  if (arguments.count == 1 && arguments.keywords == nullptr) {
-    object = arguments.args[0];
-  } else if (!assign(arguments, 1, {{name, &object}})) {
-    return false;
-  }
-  if (!optional_size(object, size)) return false;
-  limit = size < 0 ? BufferRead::kUnlimited : static_cast<std::uint64_t>(size);
-  return true;
-}
-
-/// A sized read is filled if an end is in sight, as applications that were told the length of a
-/// body expect; else it is as read1().
-Want want_of(const BufferObject& self, std::uint64_t limit) noexcept {
-  const bool fills = limit == BufferRead::kUnlimited ||
-                     self.stream->options().content_length != ByteStream::kUnknown;
-  return fills ? Want::fill : Want::some;
-}
-
 /// Writable contiguous memory of an argument.
-class Target {
- public:
-  Target() = default;
-  Target(const Target&) = delete;
-  Target& operator=(const Target&) = delete;
-  ~Target() { PyBuffer_Release(&view_); }
+bool open_target(const char* function, PyObject* object, BufferView& target) {
+  if (target.get(object, PyBUF_WRITABLE)) return true;
+  PyErr_Format(PyExc_TypeError, "%s() argument must be read-write bytes-like object, not %.200s",
+               function, Py_TYPE(object)->tp_name);
+  return false;
+}
 
-  bool open(const char* function, PyObject* object) {
-    if (PyObject_GetBuffer(object, &view_, PyBUF_WRITABLE) == 0) return true;
-    PyErr_Format(PyExc_TypeError, "%s() argument must be read-write bytes-like object, not %.200s",
-                 function, Py_TYPE(object)->tp_name);
-    return false;
-  }
-  [[nodiscard]] std::uint8_t* data() const noexcept {
-    return static_cast<std::uint8_t*>(view_.buf);
-  }
-  [[nodiscard]] std::uint64_t size() const noexcept {
-    return static_cast<std::uint64_t>(view_.len);
-  }
-
- private:
-  Py_buffer view_{};
-};
-
-PyObject* read_into(const BufferObject& self, const Target& target, Want want) {
+PyObject* read_into(const BufferObject& self, const BufferView& target, Want want) {
+  const auto memory = target.bytes();
   std::optional<HeldReading> reading;
   std::uint64_t count = 0;
-  BufferRead read(want, target.size());
-  if (!satisfy(self, read, reading, count)) return nullptr;
-  take_into(**reading, target.data(), count);
+  if (!satisfy(self, {want, memory.size()}, reading, count)) return nullptr;
+  take_into(**reading, memory.data(), count);
   return PyLong_FromUnsignedLongLong(count);
 }
 
@@ -167,21 +129,21 @@ PyObject* buffer_read(PyObject* object, PyObject* const* args, Py_ssize_t count,
                       PyObject* keywords) {
   const BufferObject& self = as_buffer(object);
   std::uint64_t limit = 0;
-  if (!parse_limit({"read", args, count, keywords}, "size", limit)) return nullptr;
-  return read_bytes(self, {want_of(self, limit), limit});
+  if (!only_limit({"read", args, count, keywords}, "size", limit)) return nullptr;
+  return read_bytes(self, {want_of_read(*self.stream, limit), limit});
 }
 
 PyObject* buffer_read1(PyObject* object, PyObject* const* args, Py_ssize_t count,
                        PyObject* keywords) {
   std::uint64_t limit = 0;
-  if (!parse_limit({"read1", args, count, keywords}, "size", limit)) return nullptr;
+  if (!only_limit({"read1", args, count, keywords}, "size", limit)) return nullptr;
   return read_bytes(as_buffer(object), {Want::some, limit});
 }
 
 PyObject* buffer_read_nonblock(PyObject* object, PyObject* const* args, Py_ssize_t count,
                                PyObject* keywords) {
   std::uint64_t limit = 0;
-  if (!parse_limit({"read_nonblock", args, count, keywords}, "size", limit)) return nullptr;
+  if (!only_limit({"read_nonblock", args, count, keywords}, "size", limit)) return nullptr;
   return read_bytes(as_buffer(object), {Want::now, limit});
 }
 
@@ -191,14 +153,14 @@ PyObject* buffer_readall(PyObject* object, PyObject*) {
 
 PyObject* buffer_readinto(PyObject* object, PyObject* memory) {
   const BufferObject& self = as_buffer(object);
-  Target target;
-  if (!target.open("readinto", memory)) return nullptr;
-  return read_into(self, target, want_of(self, target.size()));
+  BufferView target;
+  if (!open_target("readinto", memory, target)) return nullptr;
+  return read_into(self, target, want_of_read(*self.stream, target.bytes().size()));
 }
 
 PyObject* buffer_readinto1(PyObject* object, PyObject* memory) {
-  Target target;
-  if (!target.open("readinto1", memory)) return nullptr;
+  BufferView target;
+  if (!open_target("readinto1", memory, target)) return nullptr;
   return read_into(as_buffer(object), target, Want::some);
 }
 
@@ -206,7 +168,7 @@ PyObject* buffer_readline(PyObject* object, PyObject* const* args, Py_ssize_t co
                           PyObject* keywords) {
   std::uint64_t limit = BufferRead::kUnlimited;
   if ((count != 0 || keywords != nullptr) &&
-      !parse_limit({"readline", args, count, keywords}, "size", limit)) {
+      !only_limit({"readline", args, count, keywords}, "size", limit)) {
     return nullptr;
   }
   const BufferObject& self = as_buffer(object);
@@ -226,7 +188,7 @@ PyObject* buffer_next(PyObject* object) {
 PyObject* buffer_readlines(PyObject* object, PyObject* const* args, Py_ssize_t count,
                            PyObject* keywords) {
   std::uint64_t hint = 0;
-  if (!parse_limit({"readlines", args, count, keywords}, "hint", hint)) return nullptr;
+  if (!only_limit({"readlines", args, count, keywords}, "hint", hint)) return nullptr;
   // The lines until `hint` bytes are reached end with the first newline that is not before.
   const bool is_all = hint == 0 || hint == BufferRead::kUnlimited;
   const BufferRead read(is_all ? Want::fill : Want::line, BufferRead::kUnlimited,
@@ -238,8 +200,8 @@ PyObject* buffer_readlines(PyObject* object, PyObject* const* args, Py_ssize_t c
 PyObject* buffer_peek(PyObject* object, PyObject* const* args, Py_ssize_t count,
                       PyObject* keywords) {
   std::uint64_t limit = 0;
-  if (!parse_limit({"peek", args, count, keywords}, "size", limit)) return nullptr;
-  BufferRead read(Want::now, limit == 0 || limit == BufferRead::kUnlimited ? kPeek : limit);
+  if (!only_limit({"peek", args, count, keywords}, "size", limit)) return nullptr;
+  const BufferRead read(Want::now, limit == 0 || limit == BufferRead::kUnlimited ? kPeek : limit);
   std::optional<HeldReading> reading;
   std::uint64_t there = 0;
   if (!satisfy(as_buffer(object), read, reading, there)) return nullptr;

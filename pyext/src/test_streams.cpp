@@ -5,6 +5,7 @@
 
 #include "blocking.hpp"
 #include "buffer_object.hpp"
+#include "buffer_view.hpp"
 #include "encode.hpp"
 #include "functions.hpp"
 
@@ -22,16 +23,6 @@ class Outside final : public wire::PinnedBytes {
     }
   }
   ~Outside() override { std::free(const_cast<std::uint8_t*>(bytes_.data())); }
-};
-
-struct View : Py_buffer {
-  View() : Py_buffer{} {}
-  View(const View&) = delete;
-  View& operator=(const View&) = delete;
-  ~View() { PyBuffer_Release(this); }
-  [[nodiscard]] std::span<const std::uint8_t> bytes() const noexcept {
-    return {static_cast<const std::uint8_t*>(buf), static_cast<std::size_t>(len)};
-  }
 };
 
 const char* name_of(Status status) noexcept {
@@ -101,7 +92,7 @@ PyObject* test_new_stream(PyObject* module, PyObject* args, PyObject* keywords) 
 /// waits for room, or at once and without waiting.
 PyObject* test_stream_write(PyObject* module, PyObject* args) {
   PyObject* buffer = nullptr;
-  View data;
+  BufferView data;
   int by_reference = 0;
   Py_ssize_t piece = 0;
   if (PyArg_ParseTuple(args, "O!y*|pn", state_of(module).buffer_type, &buffer,
@@ -112,7 +103,7 @@ PyObject* test_stream_write(PyObject* module, PyObject* args) {
   Status status = Status::ok;
   {
     const GilRelease released;
-    auto bytes = data.bytes();
+    std::span<const std::uint8_t> bytes = data.bytes();
     if (piece == 0) status = write(stream, bytes, by_reference != 0);
     while (piece != 0 && !bytes.empty() && status == Status::ok) {
       std::size_t const size = std::min(bytes.size(), static_cast<std::size_t>(piece));

@@ -13,7 +13,7 @@ import erlang
 import pytest
 import wire
 from conftest import collect
-from erlang import Channel, ChannelClosed, _native
+from erlang import Channel, ChannelClosed, PyBuffer, _native
 from erlang._native import _decode, _encode
 
 ROUNDS = 10_000
@@ -84,6 +84,24 @@ def iterate() -> None:
     next(iter(CHANNEL))
 
 
+def buffer_life() -> None:
+    buffer = PyBuffer._test_create(b"a long line\n" * 400, 20_000)  # type: ignore[attr-defined]
+    CHANNEL.send({"body": buffer})
+    other = CHANNEL.receive()["body"]
+    views = [memoryview(buffer), memoryview(other)[:10], bytes(other)]
+    with buffer:
+        next(buffer), other.readline(3), other.read(100), buffer.readinto(bytearray(10))
+        buffer.find(b"x"), buffer.find(10), buffer.peek(), buffer.readlines(50), buffer.seek(0)
+        buffer.aread().close(), buffer.__anext__().close()
+    assert len(views) == 3 and len(buffer.read()) > 0 == len(other)
+
+
+ABORTED = PyBuffer._test_create(b"x", 10)  # type: ignore[attr-defined]
+_native._stream_abort(ABORTED, ("reset", [1, 2]))
+TRUNCATED = PyBuffer._test_create(b"x", 10)  # type: ignore[attr-defined]
+_native._stream_close(TRUNCATED)
+
+
 @pytest.mark.parametrize(
     "action",
     [
@@ -110,6 +128,17 @@ def iterate() -> None:
         lambda: CHANNEL.async_receive().close(),
         lambda: CHANNEL.info(),
         lambda: repr(CHANNEL),
+        buffer_life,
+        failing(ABORTED.read),
+        failing(TRUNCATED.readline),
+        failing(ABORTED.readlines),
+        failing(ABORTED.readinto, bytearray(2)),
+        failing(ABORTED.readinto, b"ro"),
+        failing(ABORTED.seek, 2),
+        failing(ABORTED.seek, 0, 2),
+        failing(ABORTED.find, "x"),
+        failing(ABORTED.fileno),
+        failing(PyBuffer._test_create, b"abc", 2),  # type: ignore[attr-defined]
     ],
 )
 def test_repeating_it_grows_nothing(action: Callable[[], object]) -> None:
@@ -171,6 +200,21 @@ def test_reference_counts_of_shared_objects_stay() -> None:
         channel.receive()
         channel.async_receive().close()
         assert channel == Channel(channel)
+    collect()
+    after = [sys.getrefcount(o) for o in watched]
+    assert all(abs(a - b) < 50 for a, b in zip(after, before)), (before, after)
+
+
+def test_reference_counts_of_buffers_and_what_they_export_stay() -> None:
+    data = bytes(10_000)
+    watched = [data, PyBuffer, b"", None, True]
+    before = [sys.getrefcount(o) for o in watched]
+    for _ in range(1000):
+        buffer = PyBuffer._test_create(data)  # type: ignore[attr-defined]
+        view = memoryview(buffer)
+        type(view.obj)
+        buffer.read(), buffer.read(), buffer.closed, buffer == buffer, buffer.find(data)
+    del buffer, view
     collect()
     after = [sys.getrefcount(o) for o in watched]
     assert all(abs(a - b) < 50 for a, b in zip(after, before)), (before, after)
