@@ -5,10 +5,10 @@
 %% with `read', `readline', `find' and the rest, and serves as `wsgi.input'. Any process may write;
 %% what was written never moves, so that views in Python do not disturb a writer.
 %%
-%% The writer is the process that wrote last, or that {@link controlling_process/2} named. When it
-%% dies without having closed the buffer, readers that want more than is there are told
-%% (`erlang.BufferAborted', reason `writer_down'); so they are when no Erlang process refers to the
-%% buffer any more (`no_writer').
+%% The writer is the process that last wrote, or tried to, or was named by
+%% {@link controlling_process/2}. When it dies without having closed the buffer, readers that want
+%% more than is there are told (`erlang.BufferAborted', reason `writer_down'); so they are when no
+%% Erlang process refers to the buffer any more (`no_writer').
 %%
 %% Binaries of 8 KiB and more are not copied but kept alive, unless they are a part of one that is
 %% over four times as large. Sizes are bytes, timeouts milliseconds. No function here blocks a
