@@ -21,7 +21,7 @@ pieces = st.lists(
         ),
         st.booleans(),
     ),
-    max_size=10,
+    max_size=8,
 )
 sizes = st.one_of(st.none(), st.integers(-2, 20), st.integers(0, 10_000))
 places = st.one_of(st.none(), st.integers(-40, 40), st.integers(-10_000, 10_000))
@@ -41,7 +41,7 @@ operations = st.lists(
         st.tuples(st.just("seek"), st.tuples(places, st.integers(0, 2))),
         st.tuples(st.sampled_from(["view", "next", "len", "tell"]), st.none()),
     ),
-    max_size=25,
+    max_size=15,
 )
 
 
@@ -156,7 +156,7 @@ class Pair:
         assert self.buffer.tell() == self.reference.tell()
 
 
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(parts=pieces, known=st.booleans(), retains=st.booleans(), steps=operations)
 def test_a_buffer_is_like_bytes_io(
     parts: list[tuple[bytes, bool]],
@@ -173,7 +173,7 @@ def test_a_buffer_is_like_bytes_io(
         assert view == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, database=None)
 @given(
     parts=pieces,
     how=st.sampled_from(list(streams.ENDS)),
