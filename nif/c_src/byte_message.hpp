@@ -16,7 +16,7 @@ namespace penstock::nif {
 class ByteMessage {
  public:
   /// Throws BadArg unless `term` is a binary.
-  ByteMessage(ErlNifEnv* env, ERL_NIF_TERM term) : term_(term) {
+  ByteMessage(ErlNifEnv* env, ERL_NIF_TERM term) : env_(env), term_(term) {
     if (enif_inspect_binary(env, term, &binary_) == 0) throw BadArg();
   }
 
@@ -25,7 +25,9 @@ class ByteMessage {
   }
   [[nodiscard]] bool is_long() const noexcept { return binary_.size >= bytes::kPinThreshold; }
   /// nullptr when memory ran out.
-  [[nodiscard]] Ref<wire::PinnedBytes> pin() const noexcept { return PinnedBinary::create(term_); }
+  [[nodiscard]] Ref<wire::PinnedBytes> pin() const noexcept {
+    return PinnedBinary::create(env_, term_);
+  }
 
   /// Fills an empty message. False when memory ran out.
   [[nodiscard]] bool put(Message& message) const noexcept {
@@ -35,6 +37,7 @@ class ByteMessage {
   }
 
  private:
+  ErlNifEnv* const env_;
   const ERL_NIF_TERM term_;
   ErlNifBinary binary_{};
 };

@@ -211,7 +211,7 @@ Encoder::Outcome Encoder::binary(ERL_NIF_TERM term, wire::Tag as) noexcept {
   ErlNifBinary inspected{};
   if (enif_inspect_binary(env_, term, &inspected) == 0) return refuse(atoms().bitstring);
   if (inspected.size >= bytes::kPinThreshold) {
-    Ref<wire::PinnedBytes> pinned = PinnedBinary::create(term);
+    Ref<wire::PinnedBytes> pinned = PinnedBinary::create(env_, term);
     if (!pinned) return Outcome::out_of_memory;
     return written(
         writer_.pinned(as == wire::kBinary ? wire::PinnedAs::binary : wire::PinnedAs::bytes_tuple,

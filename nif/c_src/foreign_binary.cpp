@@ -6,14 +6,13 @@
 
 #include "counters.hpp"
 #include "penstock/bytes.hpp"
-#include "pinned.hpp"
 #include "resource.hpp"
 
 namespace penstock::nif {
 
 namespace {
 
-/// Keeps bytes that belong to Python while Erlang has a binary of them.
+/// Keeps bytes that belong to Python, or to another binary, while Erlang has a binary of them.
 class ForeignBytes {
  public:
   explicit ForeignBytes(Ref<wire::PinnedBytes> bytes) noexcept : bytes_(std::move(bytes)) {
@@ -47,7 +46,6 @@ ERL_NIF_TERM copied_binary(ErlNifEnv* env, std::span<const std::uint8_t> bytes) 
 }
 
 ERL_NIF_TERM binary_of(ErlNifEnv* env, wire::PinnedBytes& bytes) {
-  if (const auto* const ours = dynamic_cast<const PinnedBinary*>(&bytes)) return ours->term(env);
   const auto resource = Resource<ForeignBytes>::make(Ref<wire::PinnedBytes>::borrow(&bytes));
   return enif_make_resource_binary(env, resource.get(), bytes.bytes().data(), bytes.bytes().size());
 }

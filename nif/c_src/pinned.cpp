@@ -1,25 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pinned.hpp"
 
+#include <cassert>
 #include <new>
+
+#include "counters.hpp"
 
 namespace penstock::nif {
 
-Ref<wire::PinnedBytes> PinnedBinary::create(ERL_NIF_TERM binary) noexcept {
-  return Ref<wire::PinnedBytes>::steal(new (std::nothrow) PinnedBinary(binary));
+Ref<wire::PinnedBytes> PinnedBinary::create(ErlNifEnv* env, ERL_NIF_TERM binary) noexcept {
+  const ERL_NIF_TERM list = enif_make_list1(env, binary);
+  ERL_NIF_TERM tail{};
+  ErlNifIOVec* vector = nullptr;
+  // Without an environment it belongs to us. A binary that is being appended to, and may move then,
+  // is made one that does not.
+  if (enif_inspect_iovec(nullptr, 1, list, &tail, &vector) == 0) return {};
+  auto* const pinned = new (std::nothrow) PinnedBinary(vector);
+  if (pinned == nullptr) enif_free_iovec(vector);
+  return Ref<wire::PinnedBytes>::steal(pinned);
 }
 
-PinnedBinary::PinnedBinary(ERL_NIF_TERM binary) noexcept
-    : wire::PinnedBytes({}), binary_(enif_make_copy(env_.get(), binary)) {
-  // Of the copy: the original may be a binary that is being appended to, whose bytes move.
-  ErlNifBinary inspected{};
-  (void)enif_inspect_binary(env_.get(), binary_, &inspected);
-  bytes_ = {inspected.data, inspected.size};
-  count(counters().pinned_bytes, static_cast<std::int64_t>(inspected.size));
+PinnedBinary::PinnedBinary(ErlNifIOVec* vector) noexcept
+    : wire::PinnedBytes(
+          {reinterpret_cast<const std::uint8_t*>(vector->iov[0].iov_base), vector->iov[0].iov_len}),
+      vector_(vector) {
+  assert(vector->iovcnt == 1);
+  count(counters().pinned_bytes, static_cast<std::int64_t>(bytes_.size()));
 }
 
 PinnedBinary::~PinnedBinary() {
   count(counters().pinned_bytes, -static_cast<std::int64_t>(bytes_.size()));
+  enif_free_iovec(vector_);
 }
 
 }  // namespace penstock::nif
