@@ -252,6 +252,8 @@ Chunk* ByteStream::Reading::first_look(std::uint64_t position) noexcept {
 std::span<const std::uint8_t> ByteStream::Reading::here() noexcept {
   std::uint64_t const end = stream_.written();
   if (end == position_) return {};
+  stream_.at_ = chunk_at(position_);
+  if (!stream_.options_.retains) free_consumed();  // What consume_seen() left behind.
   const auto bytes = span_at(position_, end);
   stream_.seen_ = bytes.data();
   stream_.seen_from_ = position_;
@@ -279,12 +281,14 @@ void ByteStream::Reading::relieve() noexcept {
   stream_.space_.advance(end);
 }
 
+/// The chunks that end at or before base_, up to the one that holds the position.
 void ByteStream::Reading::free_consumed() noexcept {
-  stream_.base_ = position_;
   while (stream_.head_ != stream_.at_) {
     Chunk* const consumed = stream_.head_;
+    Chunk* const next = consumed->next();
+    if (next->start() > stream_.base_) return;
     stream_.seen_to_ = 0;  // It may have been there.
-    stream_.head_ = consumed->next();
+    stream_.head_ = next;
     if (consumed->is_pinned()) stream_.pinned_.fetch_sub(consumed->capacity(), order::relaxed);
     consumed->release();
   }

@@ -32,7 +32,7 @@ const std::vector<Edge>& edges() {
        {"StreamEndsAfterItsBytes", "StreamAbortBringsItsReason",
         "StreamClosedByItsReaderIsComplete"}},
       {"B5", {"StreamWritersExcludeEachOther"}},
-      {"B6", {"StreamReadersExcludeEachOther"}},
+      {"B6", {"StreamReadersExcludeEachOther", "StreamRoleIsLeftOutUnderALock"}},
       {"C1", {"ReceiversShareTheConsumerRole", "TwoReceiversOfTwoSendersGetOneEach"}},
       {"C2", {"ReceiverLearnsThatTheLastSenderLeft"}},
       {"C3", {"PeerIsSetOnce"}},

@@ -251,6 +251,46 @@ void readers_exclude_each_other() {
   require(stream->position() == 3 * kWord, "a word was lost");
 }
 
+/// Readers that begin under a lock of their own leave the role out, but for one that lets go of the
+/// lock while it reads on, and ends without it.
+void lock_stands_in_for_the_role() {
+  const auto stream = ByteStream::create({.content_length = 2 * kWord, .retains = false});
+  require(write_by_reference(*stream, 1) == Status::ok, "write failed");
+  require(write_by_reference(*stream, 2) == Status::ok, "write failed");
+  Atomic<std::uint32_t> lock{0};
+  const auto acquire = [&] {
+    for (unsigned turn = 0; lock.exchange(1, order::acquire("test")) != 0; ++turn) spin_pause(turn);
+  };
+  const auto release = [&] { lock.store(0, order::release("test")); };
+  const auto await_others = [&] {
+    for (acquire(); stream->is_being_read(); acquire()) {
+      release();
+      stream->begin_reading();
+      stream->end_reading();
+    }
+  };
+  parallel(
+      [&] {
+        await_others();
+        Reading reading(*stream, Reading::Role::not_needed);
+        reading.take_role();
+        release();
+        take(reading, 1);
+      },
+      [&] {
+        await_others();
+        {
+          Reading reading(*stream, Reading::Role::not_needed);
+          std::uint32_t word = 0;
+          copy_out(&word, reading.here().data(), kWord);
+          require(word == reading.position() / kWord + 1, "a word was lost, doubled or torn");
+        }
+        stream->consume_seen(kWord);
+        release();
+      });
+  require(stream->position() == 2 * kWord, "a word was lost");
+}
+
 /// The bound is a part of what the reader waits for: it must see what left no room, and make some.
 template <std::uint32_t Words>
 void reader_waits_for_more_than_fits() {
@@ -359,6 +399,7 @@ constexpr Case kCases[] = {
     {"StreamClosedByItsReaderIsComplete", readers_end_wins, {.limits = {2, 2}}},
     {"StreamWritersExcludeEachOther", writers_exclude_each_other, {}},
     {"StreamReadersExcludeEachOther", readers_exclude_each_other, {.limits = {2, 2}}},
+    {"StreamRoleIsLeftOutUnderALock", lock_stands_in_for_the_role, {.limits = {2, 2}}},
     {"StreamReaderMayWaitForMoreThanFits",
      reader_waits_for_more_than_fits<2>,
      {.limits = {2, 2}, .most_executions = 60'000}},

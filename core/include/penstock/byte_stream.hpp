@@ -332,7 +332,10 @@ inline std::span<const std::uint8_t> ByteStream::Reading::span_at(std::uint64_t 
 inline void ByteStream::Reading::consume(std::uint64_t count) noexcept {
   position_ += count;
   stream_.at_ = chunk_at(position_);
-  if (!stream_.options_.retains) free_consumed();
+  if (!stream_.options_.retains) {
+    stream_.base_ = position_;
+    free_consumed();
+  }
   stream_.read_.store(position_, order::relaxed);
   if (stream_.options_.max_unread != 0) stream_.space_.advance(position_);
 }
