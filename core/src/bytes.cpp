@@ -14,7 +14,7 @@ bool copy_into(Message& message, std::span<const std::uint8_t> bytes) noexcept {
 }
 
 bool refer_to(Message& message, Ref<wire::PinnedBytes> pinned) noexcept {
-  assert(pinned->bytes().size() >= kPinThreshold);
+  assert(pinned->bytes().size() >= kReferThreshold);
   return wire::Writer(message).pinned(wire::PinnedAs::bytes, std::move(pinned));
 }
 

@@ -31,12 +31,12 @@ std::uint64_t bytes_or_unknown(ErlNifEnv* env, ERL_NIF_TERM term) {
 }
 
 /// Writes, after its process has become the writer.
-Status write(ErlNifEnv* env, StreamResource& resource, const ByteMessage& bytes) noexcept {
+Status write(ErlNifEnv* env, StreamResource& resource, const ByteMessage& data) noexcept {
   ErlNifPid self{};
   (void)enif_self(env, &self);
   resource.set_writer(env, self);
-  if (!bytes.is_long()) return resource.core().write(bytes.bytes());
-  Ref<wire::PinnedBytes> pinned = bytes.pin();
+  if (data.bytes().size() < bytes::kPinThreshold) return resource.core().write(data.bytes());
+  Ref<wire::PinnedBytes> pinned = data.pin();
   return pinned ? resource.core().write(pinned) : Status::out_of_memory;
 }
 

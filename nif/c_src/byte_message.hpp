@@ -23,7 +23,6 @@ class ByteMessage {
   [[nodiscard]] std::span<const std::uint8_t> bytes() const noexcept {
     return {binary_.data, binary_.size};
   }
-  [[nodiscard]] bool is_long() const noexcept { return binary_.size >= bytes::kPinThreshold; }
   /// nullptr when memory ran out.
   [[nodiscard]] Ref<wire::PinnedBytes> pin() const noexcept {
     return PinnedBinary::create(env_, term_);
@@ -31,7 +30,7 @@ class ByteMessage {
 
   /// Fills an empty message. False when memory ran out.
   [[nodiscard]] bool put(Message& message) const noexcept {
-    if (!is_long()) return bytes::copy_into(message, bytes());
+    if (binary_.size < bytes::kReferThreshold) return bytes::copy_into(message, bytes());
     Ref<wire::PinnedBytes> pinned = pin();
     return pinned && bytes::refer_to(message, std::move(pinned));
   }

@@ -210,7 +210,7 @@ Encoder::Outcome Encoder::integer(ERL_NIF_TERM term) noexcept {
 Encoder::Outcome Encoder::binary(ERL_NIF_TERM term, wire::Tag as) noexcept {
   ErlNifBinary inspected{};
   if (enif_inspect_binary(env_, term, &inspected) == 0) return refuse(atoms().bitstring);
-  if (inspected.size >= bytes::kPinThreshold) {
+  if (inspected.size >= bytes::kReferThreshold) {
     Ref<wire::PinnedBytes> pinned = PinnedBinary::create(env_, term);
     if (!pinned) return Outcome::out_of_memory;
     return written(

@@ -73,14 +73,14 @@ size_in(Key, Opts) ->
 %% was written.
 -spec write(buffer(), binary()) -> ok | busy | {error, write_error()}.
 write(Buffer, Bytes) ->
-    py_nif:buffer_write(Buffer, py_bytes:detach(Bytes)).
+    py_nif:buffer_write(Buffer, py_bytes:piece(Bytes)).
 
 %% @doc Appends a binary, and waits at most `Timeout' ms until there is room. `busy': there was none
 %% in time.
 -spec write(buffer(), binary(), timeout()) -> ok | busy | {error, write_error()}.
 write(Buffer, Data, Timeout) ->
     Deadline = py_wait:deadline(Timeout, [Buffer, Data, Timeout]),
-    Bytes = py_bytes:detach(Data),
+    Bytes = py_bytes:piece(Data),
     case py_nif:buffer_write(Buffer, Bytes) of
         busy when Timeout =/= 0 ->
             Ref = make_ref(),

@@ -4,9 +4,9 @@
 %% As {@link py_channel}, but a message is a binary and arrives in Python as `bytes' (or as a view,
 %% without a copy): nothing is encoded. Boundaries are kept, an empty binary is a message too.
 %%
-%% A binary of 8 KiB or more travels by reference and is copied once, into the `bytes' object; a
+%% A binary of 2 KiB or more travels by reference and is copied once, into the `bytes' object; a
 %% part of a binary that is over four times as large is copied instead, so that it does not keep the
-%% whole alive. `bytes' of that size from Python arrive as a binary without any copy.
+%% whole alive. `bytes' of 8 KiB or more from Python arrive as a binary without any copy.
 %%
 %% A channel is one queue: what Python sends into it, Python itself may receive. A dialogue takes two.
 %% Sizes are bytes, exactly. Timeouts are milliseconds. No function here blocks a scheduler, and none
@@ -46,14 +46,14 @@ new(Opts) ->
 %% `max_size' and never will.
 -spec send(channel(), binary()) -> ok | busy | {error, py_nif:byte_send_error()}.
 send(Channel, Bytes) ->
-    py_nif:byte_channel_send(Channel, py_bytes:detach(Bytes)).
+    py_nif:byte_channel_send(Channel, py_bytes:message(Bytes)).
 
 %% @doc Puts a binary into the channel, and waits at most `Timeout' ms until there is room.
 %% `busy': there was none in time.
 -spec send(channel(), binary(), timeout()) -> ok | busy | {error, py_nif:byte_send_error()}.
 send(Channel, Bytes, Timeout) ->
     Deadline = py_wait:deadline(Timeout, [Channel, Bytes, Timeout]),
-    send_until(Channel, py_bytes:detach(Bytes), Deadline).
+    send_until(Channel, py_bytes:message(Bytes), Deadline).
 
 send_until(Channel, Bytes, Deadline) ->
     case py_nif:byte_channel_send(Channel, Bytes) of
@@ -71,7 +71,7 @@ send_until(Channel, Bytes, Deadline) ->
     ok | {busy, Rest} | {{error, py_nif:byte_send_error()}, Rest} | {error, invalid_channel}
     when Rest :: [binary()].
 send_many(Channel, Binaries) ->
-    py_nif:byte_channel_send_many(Channel, [py_bytes:detach(Bytes) || Bytes <- Binaries]).
+    py_nif:byte_channel_send_many(Channel, [py_bytes:message(Bytes) || Bytes <- Binaries]).
 
 %% @doc The same, and waits at most `Timeout' ms until there was room for all.
 -spec send_many(channel(), [binary()], timeout()) ->
@@ -79,7 +79,7 @@ send_many(Channel, Binaries) ->
     when Rest :: [binary()].
 send_many(Channel, Binaries, Timeout) ->
     Deadline = py_wait:deadline(Timeout, [Channel, Binaries, Timeout]),
-    send_many_until(Channel, [py_bytes:detach(Bytes) || Bytes <- Binaries], Deadline).
+    send_many_until(Channel, [py_bytes:message(Bytes) || Bytes <- Binaries], Deadline).
 
 send_many_until(Channel, Binaries, Deadline) ->
     case py_nif:byte_channel_send_many(Channel, Binaries) of

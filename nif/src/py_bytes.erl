@@ -4,22 +4,33 @@
 %% go out by reference.
 -module(py_bytes).
 
--export([detach/1, max_size/1]).
+-export([message/1, piece/1, max_size/1]).
 
-%% Shorter binaries are copied anyway, see bytes::kPinThreshold.
--define(BY_REFERENCE, 8192).
+%% Shorter binaries are copied anyway, see bytes::kReferThreshold and bytes::kPinThreshold.
+-define(REFERRED_TO_BY_MESSAGES, 2048).
+-define(REFERRED_TO_BY_BUFFERS, 8192).
 -define(MAX_SIZE, 16#FFFFFFFFFFFFFFFF).
 
-%% @doc A binary that keeps little more than itself alive: a part of one that is over four times as
-%% large is copied. Anything else is returned as it is.
--spec detach(term()) -> term().
-detach(Binary) when byte_size(Binary) >= ?BY_REFERENCE, is_binary(Binary) ->
+%% @doc A binary to be sent in a message, that keeps little more than itself alive: a part of one
+%% that is over four times as large is copied. Anything else is returned as it is.
+-spec message(term()) -> term().
+message(Binary) when is_binary(Binary), byte_size(Binary) >= ?REFERRED_TO_BY_MESSAGES ->
+    detach(Binary);
+message(Other) ->
+    Other.
+
+%% @doc The same for a piece of a buffer.
+-spec piece(term()) -> term().
+piece(Binary) when is_binary(Binary), byte_size(Binary) >= ?REFERRED_TO_BY_BUFFERS ->
+    detach(Binary);
+piece(Other) ->
+    Other.
+
+detach(Binary) ->
     case binary:referenced_byte_size(Binary) div 4 > byte_size(Binary) of
         true -> binary:copy(Binary);
         false -> Binary
-    end;
-detach(Other) ->
-    Other.
+    end.
 
 %% @doc The option `max_size', 0 if there is none. Fails with `badarg' for what is not a size.
 -spec max_size(map()) -> non_neg_integer().
