@@ -6,8 +6,8 @@
 %% How fast do raw bytes go from an Erlang process to Python, and back?
 %%
 %% Byte channels and buffers, beside a {packet, 4} port (from process to process) and beside
-%% io.BytesIO (for what happens in Python alone). Messages of 16 KiB and more are taken in turn from a
-%% few MiB of distinct binaries, so that they do not come out of the nearest cache each time.
+%% io.BytesIO (for what happens in Python alone). Messages of 16 KiB and more are taken in turn
+%% from a few MiB of distinct binaries, so that they do not come out of the nearest cache.
 %%
 %%   bench/bytes.escript [perf/RESULT.json]
 

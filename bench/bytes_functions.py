@@ -114,6 +114,6 @@ def find_in_buffer(buffer):
 
 
 def find_in_bytesio(buffer):
-    """What io.BytesIO offers: its contents (not copied as long as nobody writes), and bytes.find."""
+    """What io.BytesIO offers: its contents (not copied while nobody writes), and bytes.find."""
     stream = io.BytesIO(buffer.read())
     return found_per_second(lambda sub: stream.getvalue().find(sub))

@@ -294,23 +294,6 @@ void ByteStream::Reading::free_consumed() noexcept {
   }
 }
 
-bool ByteStream::Reading::put_back(std::span<const std::uint8_t> bytes) noexcept {
-  if (bytes.empty()) return true;  // There may be no chunk yet.
-  std::uint64_t const position = position_ - bytes.size();
-  std::uint64_t const kept = stream_.head_->start();
-  if (position < kept) {
-    const auto missing = static_cast<std::size_t>(kept - position);
-    Chunk* const chunk = Chunk::create(position, missing);
-    if (chunk == nullptr) return false;
-    copy_in(chunk->room(), bytes.data(), missing);
-    chunk->set_next(stream_.head_);
-    stream_.head_ = chunk;
-  }
-  stream_.base_ = std::min(stream_.base_, position);
-  seek(position);
-  return true;
-}
-
 void ByteStream::Reading::seek(std::uint64_t position) noexcept {
   position_ = position;
   looked_ = nullptr;

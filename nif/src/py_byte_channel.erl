@@ -8,9 +8,10 @@
 %% part of a binary that is over four times as large is copied instead, so that it does not keep the
 %% whole alive. `bytes' of 8 KiB or more from Python arrive as a binary without any copy.
 %%
-%% A channel is one queue: what Python sends into it, Python itself may receive. A dialogue takes two.
-%% Sizes are bytes, exactly. Timeouts are milliseconds. No function here blocks a scheduler, and none
-%% polls. What is not a binary is `badarg', what is not a byte channel `{error, invalid_channel}'.
+%% A channel is one queue: what Python sends into it, Python itself may receive. A dialogue takes
+%% two. Sizes are bytes, exactly. Timeouts are milliseconds. No function here blocks a scheduler, and
+%% none polls. What is not a binary is `badarg', what is not a byte channel
+%% `{error, invalid_channel}'.
 -module(py_byte_channel).
 
 -export([new/0, new/1, send/2, send/3, send_many/2, send_many/3]).
@@ -65,8 +66,8 @@ send_until(Channel, Bytes, Deadline) ->
             Result
     end.
 
-%% @doc Puts binaries into the channel, in order, without waiting. The rest that did not fit, or that
-%% was refused, is returned: a part of the list, beginning with the first that was not sent.
+%% @doc Puts binaries into the channel, in order, without waiting. The rest that did not fit, or
+%% that was refused, is returned: a part of the list, beginning with the first that was not sent.
 -spec send_many(channel(), [binary()]) ->
     ok | {busy, Rest} | {{error, py_nif:byte_send_error()}, Rest} | {error, invalid_channel}
     when Rest :: [binary()].
@@ -160,8 +161,8 @@ info(Channel) ->
     py_nif:byte_channel_info(Channel).
 
 %% @doc Registers the functions below under the names `_py_byte_channel_receive' and
-%% `_py_byte_channel_try_receive', so that Python can call them by name. The application does it when
-%% it starts; doing it again changes nothing.
+%% `_py_byte_channel_try_receive', so that Python can call them by name. The application does it
+%% when it starts; doing it again changes nothing.
 -spec register_callbacks() -> ok.
 register_callbacks() ->
     ok = py_callback:register(<<"_py_byte_channel_receive">>, fun ?MODULE:handle_receive_bytes/1),

@@ -245,9 +245,10 @@ call_cancel(_Call) -> erlang:nif_error(not_loaded).
 
 %% Insight
 
-%% @doc What is alive in the library: `channels' and `buffers' that Erlang refers to, `waiters', `calls',
-%% `contexts', `pinned_bytes' of binaries that queues and Python refer to, `atoms_created' by
-%% Python, and `dropped_sends' to processes that were gone.
+%% @doc What is alive in the library: `channels' and `buffers' that Erlang refers to, `waiters',
+%% `calls', `contexts', `pinned_bytes' of large binaries that queues and Python refer to and of
+%% Python's that Erlang does, `atoms_created' by Python, and `dropped_sends' to processes that were
+%% gone.
 -spec debug_counters() -> counters().
 debug_counters() -> erlang:nif_error(not_loaded).
 

@@ -18,9 +18,9 @@ deadline(Timeout, _Arguments) when is_integer(Timeout), Timeout >= 0, Timeout =<
 deadline(_Timeout, Arguments) ->
     error(badarg, Arguments).
 
-%% @doc Waits for the wake-ups that `Again' asks for, until it has a result or time is up. `First' is
-%% what the `_wait' function said that put the process in line. No message of this wait is left in
-%% the mailbox, whatever happens.
+%% @doc Waits for the wake-ups that `Again' asks for, until it has a result or time is up. `First'
+%% is what the `_wait' function said that put the process in line. No message of this wait is left
+%% in the mailbox, whatever happens.
 -spec wait(First, reference(), deadline(), Expired, fun((py_nif:waiter()) -> First)) ->
     Result | Expired when First :: {wait, py_nif:waiter()} | {fired, Result} | Result.
 wait({wait, Waiter}, Ref, Deadline, Expired, Again) ->

@@ -96,7 +96,7 @@ TEST(ByteStreamSeen, IsNeverAnythingElse) {
         continue;
       }
       Bytes bytes = stream_bytes(stream->written(), 1 + random.below(30));
-      switch (random.below(6)) {
+      switch (random.below(5)) {
         case 0:
           ASSERT_EQ(stream->write(bytes), Status::ok);
           break;
@@ -111,13 +111,6 @@ TEST(ByteStreamSeen, IsNeverAnythingElse) {
           break;
         }
         case 3: {
-          Reader reader(*stream);
-          std::uint64_t const position = reader->position();
-          std::uint64_t const back = random.below(std::min<std::uint64_t>(position, 40) + 1);
-          ASSERT_TRUE(reader->put_back(stream_bytes(position - back, back)));
-          break;
-        }
-        case 4: {
           Reader reader(*stream);
           std::uint64_t const range = reader->written() - reader->base() + 1;
           reader->seek(reader->base() + random.below(range));

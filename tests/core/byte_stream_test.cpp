@@ -40,7 +40,6 @@ TEST(ByteStream, IsEmptyAtFirst) {
   EXPECT_FALSE(stream->is_closed() || stream->is_closed_by_reader());
   reader->seek(0);
   reader->consume(0);
-  EXPECT_TRUE(reader->put_back({}));
   EXPECT_EQ(reader->piece(0).data, nullptr);
   EXPECT_EQ(reader->find(Bytes{}, 0, 0), 0U);
   EXPECT_EQ(reader->find(Bytes{1}, 0, 0), ByteStream::Reading::kNowhere);
@@ -267,36 +266,6 @@ TEST(ByteStream, FreesWhatWasReadUnlessItRetains) {
   EXPECT_EQ(stream->pinned(), 0U);
 }
 
-TEST(ByteStream, TakesBackWhatWasRead) {
-  for (const bool retains : {false, true}) {
-    for (std::size_t const chunk : {1U, 7U, 100U}) {
-      std::atomic<int> live{0};
-      const auto stream = open_stream({.retains = retains});
-      for (int i = 0; i < 10; ++i) {
-        ASSERT_EQ(write_by_reference(*stream, live, stream_bytes(stream->written(), chunk)),
-                  Status::ok);
-      }
-      std::uint64_t const written = stream->written();
-      for (std::uint64_t read = 0; read <= written; ++read) {
-        for (std::size_t const back : {std::uint64_t{0}, read / 2, read}) {
-          Reader reader(*stream);
-          std::uint64_t const position = reader->position();
-          reader->consume(read - position);  // A part of a chunk, a whole one, or several.
-          ASSERT_TRUE(reader->put_back(stream_bytes(read - back, back)));
-          ASSERT_EQ(reader->position(), read - back);
-          ASSERT_LE(reader->base(), read - back);
-          ASSERT_EQ(reader->available(), written - read + back);
-          Bytes all(static_cast<std::size_t>(reader->available()));
-          reader->copy(reader->position(), all.data(), all.size());
-          ASSERT_EQ(all, stream_bytes(read - back, all.size()));
-        }
-      }
-      Reader reader(*stream);
-      reader->consume(reader->available());
-    }
-  }
-}
-
 /// Views of one chunk outlive their bytes' consumption and the stream.
 TEST(ByteStream, ViewsOutliveEverything) {
   std::atomic<int> live{0};
@@ -353,14 +322,6 @@ TEST(ByteStream, StaysAsItIsWhereverMemoryRunsOut) {
     }
     Reader reader(*stream);
     ASSERT_EQ(reader.take_all(), stream_bytes(0, stream->written()));
-    std::uint64_t const end = reader->position();
-    if (!reader->put_back(stream_bytes(end - 30'000, 30'000))) {
-      finished = false;
-      ASSERT_EQ(reader->position(), end);
-      memory::fail_after(0);
-      ASSERT_TRUE(reader->put_back(stream_bytes(end - 30'000, 30'000)));
-    }
-    ASSERT_EQ(reader.take_all(), stream_bytes(end - 30'000, 30'000));
   }
   EXPECT_EQ(live.load(), 0);
 }

@@ -55,8 +55,8 @@ new_takes_a_length_or_options(_) ->
                                 {py_buffer:new(0), #{content_length => 0}},
                                 {py_buffer:new(17), #{content_length => 17}},
                                 {py_buffer:new(#{}), #{}},
-                                {py_buffer:new(#{content_length => 5, max_size => 3, retain => false,
-                                                 limit => 9, colour => blue}),
+                                {py_buffer:new(#{content_length => 5, max_size => 3,
+                                                 retain => false, limit => 9, colour => blue}),
                                  #{content_length => 5, max_size => 3}}]].
 
 bad_options_are_badarg(_) ->

@@ -257,9 +257,6 @@ class ByteStream::Reading {
   void relieve() noexcept;
   /// Moves on by `count` bytes that are there; what is not retained is freed.
   void consume(std::uint64_t count) noexcept;
-  /// Takes back what consume() moved on by: `bytes` are the last before position(). Nobody else may
-  /// have read since. False when memory ran out.
-  [[nodiscard]] bool put_back(std::span<const std::uint8_t> bytes) noexcept;
   /// To any position in [base(), written()].
   void seek(std::uint64_t position) noexcept;
 
