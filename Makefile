@@ -26,7 +26,9 @@ demo:
 test:
 	@$(run) test $(STEP)
 
+# The other servers and the load generator that bench/wsgi.py compares with are needed here only.
 bench:
+	@scripts/deps gunicorn uwsgi-core uwsgi-plugin-python3 wrk procps
 	@$(run) bench
 
 docs-check:

@@ -9,8 +9,8 @@
 %% whole alive. `bytes' of 8 KiB or more from Python arrive as a binary without any copy.
 %%
 %% A channel is one queue: what Python sends into it, Python itself may receive. A dialogue takes
-%% two. Sizes are bytes, exactly. Timeouts are milliseconds. No function here blocks a scheduler, and
-%% none polls. What is not a binary is `badarg', what is not a byte channel
+%% two. Sizes are bytes, exactly. Timeouts are milliseconds. No function here blocks a scheduler,
+%% and none polls. What is not a binary is `badarg', what is not a byte channel
 %% `{error, invalid_channel}'.
 -module(py_byte_channel).
 

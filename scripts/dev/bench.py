@@ -65,13 +65,18 @@ def _core(job: Job) -> Counts:
     return Counts()
 
 
-def _erlang(job: Job) -> Counts:
-    PERF.mkdir(exist_ok=True)
-    program = "bench/erlang_to_python.escript"
-    _, output = job.run(["escript", program, PERF / "erlang_to_python.json"],
-                        env=build.erl_libs(), timeout=1800)
-    print(output, end="")
-    return Counts()
+def _program(interpreter: str, name: str, about: str, after: str) -> Step:
+    """A program of bench/ that writes its own record to perf/."""
+    stem = name.split(".")[0]
+
+    def body(job: Job) -> Counts:
+        PERF.mkdir(exist_ok=True)
+        _, output = job.run([interpreter, f"bench/{name}", PERF / f"{stem}.json"],
+                            env=build.erl_libs(), timeout=1800)
+        print(output, end="")
+        return Counts()
+
+    return Step(f"bench-{stem}", f"{about}, to perf/{stem}.json", body, ("build-erlang", after), 2)
 
 
 def steps() -> list[Step]:
@@ -81,6 +86,10 @@ def steps() -> list[Step]:
         build.application(),
         Step("bench-core", "core beside a mutex and a condition variable, to perf/core.json",
              _core, ("build-release",), 2),
-        Step("bench-erlang", "Erlang to Python beside a port, to perf/erlang_to_python.json",
-             _erlang, ("build-erlang", "bench-core"), 2),
+        _program("escript", "erlang_to_python.escript", "Erlang to Python beside a port",
+                 "bench-core"),
+        _program("escript", "bytes.escript", "raw bytes beside a port and io.BytesIO",
+                 "bench-erlang_to_python"),
+        _program("/usr/bin/python3", "wsgi.py", "a WSGI application beside gunicorn and uWSGI",
+                 "bench-bytes"),
     ]
