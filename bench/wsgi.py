@@ -4,8 +4,8 @@
 wsgi.py [RESULT.json]: wrk with 32 connections posts bodies to the Flask application of
 examples/wsgi_server, which hashes them, served in turn by Penstock (mochiweb), gunicorn (gthread)
 and uWSGI, each with one Python process and 8 threads (and gunicorn once more with two processes, for
-both cores: Penstock's Python is one process). Every round measures every server once, so that a
-change of the machine's mood meets all of them. At last a 2 GiB upload, and what it adds to the
+both cores: Penstock's Python is one process). Every round measures every server once, so that
+a change of the machine's mood meets all of them. At last a 2 GiB upload, and what it adds to the
 server's peak memory.
 """
 
@@ -32,10 +32,10 @@ BODIES = {"1KiB": 1024, "1MiB": 1 << 20}
 PYTHON = "/usr/bin/python3"
 
 
-def uwsgi(port: int, *listen: str) -> list[str]:
-    return ["uwsgi", "--plugin", "python3", *listen, "--module", "flaskapp:app", "--processes", "1",
-            "--threads", str(THREADS), "--master", "--die-on-term", "--disable-logging",
-            "--need-app", "--listen", "128"]
+def uwsgi(port: int, listener: str) -> list[str]:
+    return ["uwsgi", "--plugin", "python3", listener, f"127.0.0.1:{port}",
+            "--module", "flaskapp:app", "--processes", "1", "--threads", str(THREADS), "--master",
+            "--die-on-term", "--disable-logging", "--need-app", "--listen", "128"]
 
 
 def gunicorn(port: int, workers: int) -> list[str]:
@@ -48,9 +48,8 @@ SERVERS = {
                               f"threads={THREADS}", "max_queue=1000"],
     "gunicorn_gthread": lambda port: gunicorn(port, 1),
     "gunicorn_gthread_2_processes": lambda port: gunicorn(port, 2),
-    "uwsgi_http_socket": lambda port: uwsgi(port, "--http-socket", f"127.0.0.1:{port}"),
-    "uwsgi_http_keepalive": lambda port: uwsgi(port, "--http", f"127.0.0.1:{port}",
-                                               "--http-keepalive"),
+    "uwsgi_http_socket": lambda port: uwsgi(port, "--http-socket"),
+    "uwsgi_http11_socket": lambda port: uwsgi(port, "--http11-socket"),
 }
 
 
