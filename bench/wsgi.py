@@ -3,8 +3,8 @@
 
 wsgi.py [RESULT.json]: wrk with 32 connections posts bodies to the Flask application of
 examples/wsgi_server, which hashes them, served in turn by Penstock (mochiweb), gunicorn (gthread)
-and uWSGI, each with one Python process and 8 threads (and gunicorn once more with two processes, for
-both cores: Penstock's Python is one process). Every round measures every server once, so that
+and uWSGI, each with one Python process and 8 threads (and gunicorn once more with two processes,
+for both cores: Penstock's Python is one process). Every round measures every server once, so that
 a change of the machine's mood meets all of them. At last a 2 GiB upload, and what it adds to the
 server's peak memory.
 """
@@ -91,8 +91,9 @@ def requests_per_second(port: int, body: int) -> float:
                      f'wrk.body = string.rep("x", {body})\n'
                      'wrk.headers["Content-Type"] = "application/octet-stream"\n')
         script.flush()
-        done = subprocess.run(["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "--timeout", "20s",
-                               "-s", script.name, f"http://127.0.0.1:{port}/hash"],
+        done = subprocess.run(["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s",
+                               "--timeout", "20s", "-s", script.name,
+                               f"http://127.0.0.1:{port}/hash"],
                               capture_output=True, text=True, check=True).stdout
     if found := re.search(r"Non-2xx or 3xx responses: (\d+)", done):
         sys.exit(f"{found[1]} requests failed:\n{done}")
@@ -115,7 +116,8 @@ def upload_peak_mib() -> float:
         send = subprocess.Popen(["head", "-c", str(2 << 30), "/dev/zero"], stdout=subprocess.PIPE)
         subprocess.run(["curl", "-fsS", "-o", "/dev/null", "-H", "Expect:", "-H",
                         f"Content-Length: {2 << 30}", "-H", "Transfer-Encoding:", "-T", "-",
-                        "-X", "POST", f"http://127.0.0.1:{port}/hash"], stdin=send.stdout, check=True)
+                        "-X", "POST", f"http://127.0.0.1:{port}/hash"],
+                       stdin=send.stdout, check=True)
         return (peak_kib(beam) - before) / 1024
 
 
