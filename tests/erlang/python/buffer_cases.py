@@ -73,7 +73,7 @@ def hold(buffer):
 
 
 def hold_view(buffer):
-    held.append(memoryview(buffer))
+    held.extend([memoryview(buffer), buffer])
     return bytes(held[0])
 
 
