@@ -3,15 +3,18 @@
 
 DIR ?=
 STEP ?=
+APP ?= flaskapp:app
+PORT ?= 8080
 PYTHON ?= /usr/bin/python3
 export PENSTOCK_PYTHON = $(PYTHON)
 run = scripts/deps && /usr/bin/python3 -B scripts/run.py
 
-.PHONY: help demo test bench docs-check deps build clean
+.PHONY: help demo serve test bench docs-check deps build clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo [DIR=path]   build everything; hash the files of DIR through two Python workers"
+	@echo "make serve [APP=module:callable] [PORT=8080]   serve a WSGI application; default: an upload page"
 	@echo "make test [STEP=name]  build everything and run every test, or the steps named (STEP=list)"
 	@echo "make bench             measure, and record the results in perf/"
 	@echo "make docs-check        execute the snippets of README.md and docs/"
@@ -22,6 +25,9 @@ help:
 
 demo:
 	@$(run) demo "$(DIR)"
+
+serve:
+	@$(run) serve "$(APP)" "$(PORT)"
 
 test:
 	@$(run) test $(STEP)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""run.py test [STEP ...] | build | demo [DIR] | bench: what the Makefile calls.
+"""run.py test [STEP ...] | build | demo [DIR] | serve APP PORT | bench: what the Makefile calls.
 
 `test` takes every step, or those named and what they need, and ends with one line
 `N passed, N failed, N skipped`; its exit status is 1 if anything failed. The whole output of each
@@ -7,6 +7,8 @@ step is in log/<step>.log.
 """
 
 import os
+import signal
+import subprocess
 import sys
 import time
 
@@ -60,6 +62,24 @@ def demo(arguments: list[str]) -> int:
     os.execvpe(command[0], command, os.environ | build.erl_libs())
 
 
+def serve(arguments: list[str]) -> int:
+    """Ctrl-C and SIGTERM stop the server gracefully, a second one at once."""
+    if build_only():
+        return 1
+    server = subprocess.Popen(["escript", ROOT / "examples/wsgi_server/run.escript", *arguments],
+                              env=os.environ | build.erl_libs(), start_new_session=True)
+    asked = False
+
+    def stop(_signal: int, _frame: object) -> None:
+        nonlocal asked
+        os.killpg(server.pid, signal.SIGKILL) if asked else server.terminate()
+        asked = True
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    return server.wait()
+
+
 def measure() -> int:
     return 1 if Run(bench.steps()).all().failed else 0
 
@@ -72,6 +92,8 @@ def main(arguments: list[str]) -> int:
             return build_only()
         case ["demo", *rest]:
             return demo(rest)
+        case ["serve", app, port]:
+            return serve([app, port])
         case ["bench"]:
             return measure()
     print(__doc__, file=sys.stderr)

@@ -8,15 +8,17 @@
 -module(py_context).
 -behaviour(gen_server).
 
--export([request/4, interrupt/1]).
+-export([request/4, submit/4, interrupt/1]).
 -export([start_link/1, create_table/0, lookup/1, at/1, stop_all/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
--export_type([result/0]).
+-export_type([result/0, place/0]).
 
 -type result() :: ok | {ok, term()} | {error, term()}.
+%% A place of the default pool, or one of another process's own contexts.
+-type place() :: pos_integer() | {pid(), pos_integer()}.
 
 %% `ended': of the message that the thread's end brings; `already' when it came.
--record(state, {index :: pos_integer(),
+-record(state, {index :: place(),
                 native :: py_nif:context(),
                 ended :: reference() | already}).
 
@@ -38,6 +40,20 @@ request(Context, Operation, Arguments, Timeout) ->
                 {error, _} = Error ->
                     erlang:demonitor(Ref, [flush]),
                     Error
+            end;
+        error ->
+            {error, {context_died, noproc}}
+    end.
+
+%% @doc Queues a request whose answer comes as `{Ref, result()}'. None comes if the context dies
+%% first and the caller does not see it otherwise: link or monitor it.
+-spec submit(pid(), call | eval | exec, tuple(), reference()) -> ok | {error, term()}.
+submit(Context, Operation, Arguments, Ref) ->
+    case lookup(Context) of
+        {ok, Native} ->
+            case py_nif:context_submit(Native, Operation, Arguments, Ref) of
+                {ok, _Call} -> ok;
+                {error, _} = Error -> Error
             end;
         error ->
             {error, {context_died, noproc}}
@@ -88,8 +104,8 @@ lookup(Context) ->
         [] -> error
     end.
 
-%% @private The context at a place of the pool.
--spec at(pos_integer()) -> {ok, pid()} | error.
+%% @private The context at a place.
+-spec at(place()) -> {ok, pid()} | error.
 at(Index) ->
     case rows({index, Index}) of
         [{_, Context}] -> {ok, Context};
@@ -113,12 +129,12 @@ rows(Key) ->
 %% The process
 
 %% @private
--spec start_link(pos_integer()) -> gen_server:start_ret().
+-spec start_link(place()) -> gen_server:start_ret().
 start_link(Index) ->
     gen_server:start_link(?MODULE, Index, []).
 
 %% @private
--spec init(pos_integer()) -> {ok, #state{}} | {stop, enomem}.
+-spec init(place()) -> {ok, #state{}} | {stop, enomem}.
 init(Index) ->
     process_flag(trap_exit, true),
     Ended = make_ref(),

@@ -153,6 +153,20 @@ def _demo(job: Job) -> Counts:
     return Counts(int(passed), int(not passed))
 
 
+def _served(name: str, about: str, *patterns: str) -> Step:
+    """The server of examples/wsgi_server as a process, and clients of it."""
+
+    def body(job: Job) -> Counts:
+        total = Counts()
+        for pattern in patterns:
+            total += job.tests(["/usr/bin/python3", "-B", "-m", "unittest", "discover", "-v",
+                                "-s", "tests/system/wsgi", "-p", pattern], counts.unittest,
+                               env=build.erl_libs(), timeout=300)
+        return total
+
+    return Step(name, about, body, ("build-erlang",))
+
+
 def _skipped(name: str, about: str, reason: str) -> Step:
     def body(job: Job) -> Counts:
         job.note(f"skipped: {reason}")
@@ -204,5 +218,8 @@ def steps() -> list[Step]:
         Step("install", "as a rebar3 and as a mix dependency", _install, ("build-erlang",)),
         Step("docs", "every snippet of README.md and docs/", _docs,
              ("build-release", "build-suites")),
+        _served("wsgi", "a WSGI server: correct, wrong, slow and vanishing clients; memory",
+                "test_requests.py", "test_clients.py", "test_memory.py"),
+        _served("browser", "the upload page in Chromium", "test_browser.py"),
         Step("demo", "the pipeline on a small folder", _demo, ("build-erlang",)),
     ]
