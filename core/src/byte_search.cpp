@@ -2,6 +2,7 @@
 #include "byte_search.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cstring>
 #include <memory>
@@ -63,6 +64,12 @@ std::uint64_t ByteStream::Reading::find(std::uint8_t byte, std::uint64_t from,
 
 std::uint64_t ByteStream::Reading::find(std::span<const std::uint8_t> needle, std::uint64_t from,
                                         std::uint64_t to) noexcept {
+  // A copy: the caller's may change while it is searched for, and what is remembered must not.
+  std::array<std::uint8_t, sizeof(Searches::Entry::needle)> own;
+  if (needle.size() <= own.size()) {
+    std::copy(needle.begin(), needle.end(), own.begin());
+    needle = {own.data(), needle.size()};
+  }
   if (to < from) return kNowhere;
   if (needle.empty()) return from;
   if (to - from < needle.size()) return kNowhere;

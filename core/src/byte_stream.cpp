@@ -136,9 +136,7 @@ Status ByteStream::append_reference(Ref<wire::PinnedBytes>& bytes) noexcept {
 }
 
 Status ByteStream::full_or_abandoned() const noexcept {
-  const bool abandoned =
-      readers_.load(order::relaxed) == 0 && had_reader_.load(order::relaxed) != 0;
-  return abandoned ? Status::no_reader : Status::full;
+  return readers_.load(order::relaxed) == kHadReader ? Status::no_reader : Status::full;
 }
 
 void ByteStream::want_room(std::uint64_t count) noexcept {
@@ -169,12 +167,13 @@ void ByteStream::abort(std::unique_ptr<Message> reason) noexcept {
 }
 
 void ByteStream::add_reader() noexcept {
-  readers_.fetch_add(1, order::relaxed);
-  had_reader_.store(1, order::relaxed);
+  if ((readers_.fetch_add(1, order::relaxed) & kHadReader) == 0) {
+    readers_.fetch_or(kHadReader, order::relaxed);
+  }
 }
 
 void ByteStream::remove_reader() noexcept {
-  if (readers_.fetch_sub(1, order::relaxed) == 1) space_.wake_all();
+  if (readers_.fetch_sub(1, order::relaxed) == (kHadReader | 1)) space_.wake_all();
 }
 
 // Waiting for bytes

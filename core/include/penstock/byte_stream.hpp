@@ -157,6 +157,8 @@ class ByteStream final : public Addressable {
   }
 
  private:
+  /// In the same word as the count, so that "had some, has none" is one fact.
+  static constexpr std::uint32_t kHadReader = std::uint32_t{1} << 31;
   static constexpr std::uint32_t kOpen = 0, kClosed = 1, kAborted = 2, kClosedByReader = 3;
 
   explicit ByteStream(const Options& options) noexcept;
@@ -178,10 +180,9 @@ class ByteStream final : public Addressable {
   Atomic<Chunk*> first_{nullptr};
   Atomic<std::uint32_t> end_{kOpen};
   Atomic<std::uint32_t> closed_by_reader_{0};  // Set after end_.
-  Atomic<std::uint32_t> readers_{0};
-  Atomic<std::uint32_t> had_reader_{0};
-  Atomic<std::uint64_t> pinned_{0};  // A statistic.
-  std::unique_ptr<Message> reason_;  // Written once, before end_.
+  Atomic<std::uint32_t> readers_{0};           // How many, and kHadReader.
+  Atomic<std::uint64_t> pinned_{0};            // A statistic.
+  std::unique_ptr<Message> reason_;            // Written once, before end_.
 
   // Writers' line.
   alignas(128) Atomic<std::uint64_t> written_{0};
