@@ -76,11 +76,10 @@ ERL_NIF_TERM deliver_bytes(ErlNifEnv* env, std::unique_ptr<Message>& message, Wo
 }
 
 ERL_NIF_TERM take_bytes(ErlNifEnv* env, std::unique_ptr<Message>& message) {
-  wire::PinnedBytes* const pinned = bytes::view(*message).pinned;
-  if (pinned == nullptr) return binary_of(env, message);
-  const ERL_NIF_TERM term = binary_of(env, *pinned);
+  const auto pinned = Ref<wire::PinnedBytes>::borrow(bytes::view(*message).pinned);
+  if (!pinned) return binary_of(env, message);
   message->clear();
-  return term;
+  return binary_of(env, *pinned);
 }
 
 ERL_NIF_TERM receive_error(ErlNifEnv* env, Status status) noexcept {

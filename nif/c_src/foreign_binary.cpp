@@ -2,17 +2,19 @@
 #include "foreign_binary.hpp"
 
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "counters.hpp"
 #include "penstock/bytes.hpp"
+#include "pinned.hpp"
 #include "resource.hpp"
 
 namespace penstock::nif {
 
 namespace {
 
-/// Keeps bytes that belong to Python, or to another binary, while Erlang has a binary of them.
+/// Keeps bytes that belong to Python while Erlang has a binary of them.
 class ForeignBytes {
  public:
   explicit ForeignBytes(Ref<wire::PinnedBytes> bytes) noexcept : bytes_(std::move(bytes)) {
@@ -46,6 +48,7 @@ ERL_NIF_TERM copied_binary(ErlNifEnv* env, std::span<const std::uint8_t> bytes) 
 }
 
 ERL_NIF_TERM binary_of(ErlNifEnv* env, wire::PinnedBytes& bytes) {
+  if (const auto* const ours = dynamic_cast<const PinnedBinary*>(&bytes)) return ours->term(env);
   const auto resource = Resource<ForeignBytes>::make(Ref<wire::PinnedBytes>::borrow(&bytes));
   return enif_make_resource_binary(env, resource.get(), bytes.bytes().data(), bytes.bytes().size());
 }
@@ -58,7 +61,12 @@ ERL_NIF_TERM binary_of(ErlNifEnv* env, std::unique_ptr<Message>& message) {
     message->clear();
     return term;
   }
-  auto next = std::make_unique<Message>();
+  std::unique_ptr<Message> next(new (std::nothrow) Message());
+  if (next == nullptr) {
+    const ERL_NIF_TERM term = copied_binary(env, bytes);
+    message->clear();
+    return term;
+  }
   const auto resource = Resource<MessageBytes>::make(std::exchange(message, std::move(next)));
   return enif_make_resource_binary(env, resource.get(), bytes.data(), bytes.size());
 }

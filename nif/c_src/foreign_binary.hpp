@@ -11,7 +11,7 @@
 /// Binaries whose bytes are not copied from where they are. Throw bad_alloc.
 namespace penstock::nif {
 
-/// A binary of bytes that another Erlang binary or Python owns.
+/// A binary of bytes that Erlang or Python owns. Erlang's own binary if that is what they are.
 [[nodiscard]] ERL_NIF_TERM binary_of(ErlNifEnv* env, wire::PinnedBytes& bytes);
 
 /// A binary of a message's bytes. Takes the message, if that is worth it, and leaves another one.

@@ -28,6 +28,19 @@ PinnedBinary::PinnedBinary(ErlNifIOVec* vector) noexcept
   count(counters().pinned_bytes, static_cast<std::int64_t>(bytes_.size()));
 }
 
+/// By way of a queue of the VM's, which is what makes terms of vectors. Not by a resource: a binary
+/// that goes round and round would get one more around it each time.
+ERL_NIF_TERM PinnedBinary::term(ErlNifEnv* env) const {
+  ErlNifIOQueue* const queue = enif_ioq_create(ERL_NIF_IOQ_NORMAL);
+  if (queue == nullptr) throw std::bad_alloc();
+  ERL_NIF_TERM term{};
+  const bool made =
+      enif_ioq_enqv(queue, vector_, 0) != 0 && enif_ioq_peek_head(env, queue, nullptr, &term) != 0;
+  enif_ioq_destroy(queue);
+  if (!made) throw std::bad_alloc();
+  return term;
+}
+
 PinnedBinary::~PinnedBinary() {
   count(counters().pinned_bytes, -static_cast<std::int64_t>(bytes_.size()));
   enif_free_iovec(vector_);

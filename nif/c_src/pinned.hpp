@@ -16,6 +16,9 @@ class PinnedBinary final : public wire::PinnedBytes {
   /// `binary` is a binary of whole bytes in `env`, the calling NIF's. nullptr when memory ran out.
   [[nodiscard]] static Ref<wire::PinnedBytes> create(ErlNifEnv* env, ERL_NIF_TERM binary) noexcept;
 
+  /// The binary itself, or a part of it, as it was. Throws bad_alloc.
+  [[nodiscard]] ERL_NIF_TERM term(ErlNifEnv* env) const;
+
  private:
   explicit PinnedBinary(ErlNifIOVec* vector) noexcept;
   ~PinnedBinary() override;

@@ -17,7 +17,8 @@ groups() ->
     [{alone, [parallel],
       [new_takes_the_options_of_channels, only_binaries_are_sent,
        what_is_not_a_byte_channel_is_invalid_channel, boundaries_and_empty_messages_are_kept,
-       size_is_exactly_the_payload, a_small_part_of_a_large_binary_is_copied,
+       size_is_exactly_the_payload, a_binary_that_circulates_stays_one,
+       a_small_part_of_a_large_binary_is_copied,
        recv_times_out_and_leaves_no_message,
        recv_waits_for_a_message, send_waits_for_room, send_many_returns_what_did_not_fit,
        send_many_waits_for_room, long_batches_pass, receive_many_takes_what_is_there,
@@ -110,9 +111,23 @@ a_large_binary_is_not_copied(_) ->
     ok = py_byte_channel:send(Channel, Binary),
     {ok, Same} = py_byte_channel:recv(Channel),
     ?assertEqual(Binary, Same),
-    %% What this process refers to: the original, and its resource, which is small.
     {binary, Binaries} = process_info(self(), binary),
     ?assertEqual(1, length(lists:usort([Id || {Id, Size, _} <- Binaries, Size >= 10 * ?LARGE]))).
+
+%% It used to get one more wrapping each time round.
+a_binary_that_circulates_stays_one(_) ->
+    {ok, OfBytes} = py_byte_channel:new(),
+    {ok, OfTerms} = py_channel:new(),
+    Binary = crypto:strong_rand_bytes(?LARGE),
+    Last = lists:foldl(fun(_, Before) ->
+                           ok = py_byte_channel:send(OfBytes, Before),
+                           {ok, Between} = py_byte_channel:recv(OfBytes),
+                           ok = py_channel:send(OfTerms, {it, Between}),
+                           {ok, {it, After}} = py_channel:recv(OfTerms),
+                           After
+                       end, Binary, lists:seq(1, 100)),
+    ?assertEqual(Binary, Last),
+    ?assertEqual(?LARGE, binary:referenced_byte_size(Last)).
 
 %% Row A13: otherwise 10 KB would keep 1 MB alive.
 a_small_part_of_a_large_binary_is_copied(_) ->
