@@ -18,8 +18,11 @@ namespace {
 void let_malloc_reuse_memory() noexcept {
 #ifdef __GLIBC__
   constexpr int kLargestOnHeap_bytes = 32 << 20;
+  // Called once; what other threads allocate meanwhile follows the old values or the new.
+  // NOLINTBEGIN(concurrency-mt-unsafe)
   (void)mallopt(M_MMAP_THRESHOLD, kLargestOnHeap_bytes);
   (void)mallopt(M_TRIM_THRESHOLD, 2 * kLargestOnHeap_bytes);
+  // NOLINTEND(concurrency-mt-unsafe)
 #endif
 }
 
