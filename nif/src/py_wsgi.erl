@@ -142,7 +142,12 @@ info(Server) ->
     case py_wsgi_server:settings(Server) of
         #{running := Running, streaming := Streaming} = Settings ->
             ok = py_wsgi_server:sweep(Settings),
-            #{requests => ets:info(Running, size), streaming => ets:info(Streaming, size)};
+            case {ets:info(Running, size), ets:info(Streaming, size)} of
+                {Requests, Incomplete} when is_integer(Requests), is_integer(Incomplete) ->
+                    #{requests => Requests, streaming => Incomplete};
+                _Killed ->
+                    {error, not_running}
+            end;
         not_running ->
             {error, not_running}
     end.
@@ -151,7 +156,11 @@ check(All, Options) ->
     Least = #{threads => 1, max_body => 0, max_headers => 0, max_queue => 0, max_streaming => 1,
               queue_timeout => 1, idle_timeout => 1, body_timeout => 1, prebuffer => 1,
               body_high_water => 1, response_high_water => 1024, grace => 0},
-    _ = [is_integer(Value) andalso Value >= Low orelse error(badarg, [Options])
+    %% What py_buffer and `receive' take.
+    Most = #{max_body => 1 bsl 63 - 1, queue_timeout => 16#FFFFFFFF, idle_timeout => 16#FFFFFFFF,
+             body_timeout => 16#FFFFFFFF, grace => 16#FFFFFFFF},
+    _ = [is_integer(Value) andalso Value >= Low andalso Value =< maps:get(Key, Most, Value)
+             orelse error(badarg, [Options])
          || {Key, Low} <- maps:to_list(Least), {ok, Value} <- [maps:find(Key, All)]],
     map_size(maps:without([app, name, paths | maps:keys(Least)], All)) =:= 0
         andalso maps:get(prebuffer, All) =< maps:get(body_high_water, All)

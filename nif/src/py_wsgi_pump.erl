@@ -92,6 +92,7 @@ run_source(Source, Write) ->
     try Source(Write)
     catch
         exit:Reason -> {error, Reason};
+        throw:Reason -> {error, Reason};
         error:Reason:Stack ->
             logger:error("penstock: the source of a body failed: ~p~n~p", [Reason, Stack]),
             {error, Reason}
@@ -114,7 +115,14 @@ write(Chunk, Buffer, Prebuffer, Owner, Tag, Gauge) when byte_size(Chunk) > Prebu
     end;
 write(Chunk, Buffer, Prebuffer, Owner, Tag, Gauge) ->
     ok = atomics:put(Gauge, ?PHASE, ?WRITING),
-    Result = py_buffer:write(Buffer, Chunk, infinity),
+    Result = case py_buffer:write(Buffer, Chunk) of
+                 busy ->
+                     %% More than this cannot be there before somebody reads.
+                     Owner ! {Tag, prebuffered},
+                     py_buffer:write(Buffer, Chunk, infinity);
+                 Other ->
+                     Other
+             end,
     ok = atomics:put(Gauge, ?PHASE, ?READING),
     case Result of
         ok ->

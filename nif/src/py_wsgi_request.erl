@@ -110,12 +110,18 @@ patience(#request{settings = #{idle_timeout := Idle}, deadline = Deadline}) ->
 %% Who waits for the application has a client that is not idle.
 expired(#request{pump = Pump, deadline = Deadline, progress = Before, request = Request} = State) ->
     Progress = case Request of
-                   #{received := Received} -> Received();
+                   #{received := Received} -> received(Received, Pump);
                    #{} -> py_wsgi_pump:progress(Pump)
                end,
     case now_ms() < Deadline andalso (Progress =/= Before orelse py_wsgi_pump:is_waiting(Pump)) of
         true -> {wait, State#request{progress = Progress}};
         false -> expired
+    end.
+
+%% It may fail because the client has left, and this is no place to leave the line from.
+received(Received, Pump) ->
+    try Received()
+    catch _:_ -> py_wsgi_pump:progress(Pump)
     end.
 
 time_out(#request{pump = Pump, buffer = Buffer} = State) ->

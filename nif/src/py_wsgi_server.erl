@@ -121,16 +121,23 @@ leave(#{server := Server, collecting := Collecting, running := Running} = Settin
 %% client is gone, which is why an application that waits long for its client asks for this.
 -spec sweep(settings()) -> ok.
 sweep(#{collecting := Collecting, running := Running} = Settings) ->
-    [ok = delete(Collecting, Pid) || {Pid} <- ets:tab2list(Collecting),
+    [ok = delete(Collecting, Pid) || {Pid} <- rows(Collecting),
                                      not is_process_alive(Pid)],
     [begin
          ok = free_slot(Pid, Settings),
          ok = delete(Running, Pid),
          ok = py_channel:close(Response)
-     end || {Pid, Response} <- ets:tab2list(Running), not is_process_alive(Pid)],
+     end || {Pid, Response} <- rows(Running), not is_process_alive(Pid)],
     ok.
 
 %% The tables of a server that was killed are gone.
+rows(Table) ->
+    try
+        ets:tab2list(Table)
+    catch
+        error:badarg -> []
+    end.
+
 delete(Table, Key) ->
     try ets:delete(Table, Key) of
         true -> ok
@@ -267,29 +274,40 @@ finish(Grace, #state{settings = Settings} = State) ->
     %% From the one into the other, not back; so in this order none is missed.
     Early = [Pid || {Pid} <- ets:tab2list(Collecting)],
     Late = [Pid || {Pid, _} <- ets:tab2list(Running)],
-    await([{Pid, erlang:monitor(process, Pid)} || Pid <- lists:usort(Early ++ Late)], Deadline),
+    requests([{Pid, erlang:monitor(process, Pid)} || Pid <- lists:usort(Early ++ Late)], Deadline),
     _ = persistent_term:erase({?MODULE, self()}),
     ok = py_channel:close(Slots),
     ok = py_channel:close(Requests),
     %% What applications do after their response's last byte is waited for, too.
-    await([{Serving, Context} || {_, #worker{context = Context, serving = Serving}}
-                                     <- workers(State)], Deadline),
+    threads([{Serving, Context} || {_, #worker{context = Context, serving = Serving}}
+                                       <- workers(State)], Deadline),
     stop_contexts([Context || {_, #worker{context = Context}} <- workers(State)]),
     %% What is left is not answered by the application any more, but by those who wait for it.
     Abandoned = [{Pid, erlang:monitor(process, Pid), Response}
                  || {Pid, Response} <- ets:tab2list(Running)],
     [ok = py_channel:close(Response) || {_, _, Response} <- Abandoned],
-    await(Abandoned, erlang:monotonic_time(millisecond) + ?ANSWER_MS).
+    requests(Abandoned, erlang:monotonic_time(millisecond) + ?ANSWER_MS).
 
-%% Requests to finish, or threads to have served.
-await([], _Deadline) ->
+%% Waits for requests to finish.
+requests([], _Deadline) ->
     ok;
-await(Left, Deadline) ->
+requests(Left, Deadline) ->
     receive
-        {finished, Pid} -> await(lists:keydelete(Pid, 1, Left), Deadline);
-        {'DOWN', Monitor, process, _, _} -> await(lists:keydelete(Monitor, 2, Left), Deadline);
+        {finished, Pid} -> requests(lists:keydelete(Pid, 1, Left), Deadline);
+        {'DOWN', Monitor, process, _, _} -> requests(lists:keydelete(Monitor, 2, Left), Deadline)
+    after max(0, Deadline - erlang:monotonic_time(millisecond)) ->
+        ok
+    end.
+
+%% Waits for threads to have served, some of which may have done so already.
+threads([], _Deadline) ->
+    ok;
+threads(Left, Deadline) ->
+    receive
         {Serving, _Result} when is_reference(Serving) ->
-            await(lists:keydelete(Serving, 1, Left), Deadline)
+            threads(lists:keydelete(Serving, 1, Left), Deadline);
+        {'EXIT', Context, _Reason} ->
+            threads(lists:keydelete(Context, 2, Left), Deadline)
     after max(0, Deadline - erlang:monotonic_time(millisecond)) ->
         ok
     end.

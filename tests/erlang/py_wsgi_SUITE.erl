@@ -63,7 +63,8 @@ options_are_checked(_) ->
     [?assertError(badarg, py_wsgi:start_link(Options))
      || Options <- [#{}, #{app => App, threads => 0}, #{app => App, unknown => 1},
                     #{app => App, prebuffer => 2000, body_high_water => 1000},
-                    #{app => App, max_body => infinity}]],
+                    #{app => App, max_body => infinity}, #{app => App, max_body => 1 bsl 63},
+                    #{app => App, idle_timeout => 1 bsl 32}]],
     Server = start(#{}),
     [?assertError(badarg, py_wsgi:handle(Server, request("/echo"), Body, fun(_) -> ok end))
      || Body <- [{stream, -1, fun(_) -> ok end}, {stream, 1 bsl 63, fun(_) -> ok end},

@@ -17,7 +17,8 @@ all() ->
 
 groups() ->
     [{bodies, [],
-      [small_bodies_arrive, streamed_bodies_arrive, chunked_bodies_have_a_known_length_if_complete,
+      [small_bodies_arrive, streamed_bodies_arrive, pieces_that_do_not_fit_together_arrive,
+       chunked_bodies_have_a_known_length_if_complete,
        the_application_is_not_called_before_enough_is_there,
        a_slow_application_slows_the_source, a_body_shorter_than_announced_is_400,
        a_body_longer_than_announced_is_400, a_client_that_leaves_aborts_the_body,
@@ -65,6 +66,16 @@ streamed_bodies_arrive(_) ->
                    Piece)})))
          end || Size <- [0, 1, 65535, 65536, 65537, 3000000], Piece <- [16384, 1000000],
                 Length <- [Size, undefined]]
+    end).
+
+%% A second piece has no room before the application reads, and it is not called before there are
+%% `prebuffer' bytes: which of both gives in?
+pieces_that_do_not_fit_together_arrive(_) ->
+    with(#{prebuffer => 65536, body_high_water => 65536}, fun(Server) ->
+        Body = crypto:strong_rand_bytes(400000),
+        [?assertEqual(Body, body(run(Server, request("/echo"),
+                                     {stream, Length, source(Body, 40000)})))
+         || Length <- [400000, undefined]]
     end).
 
 chunked_bodies_have_a_known_length_if_complete(_) ->
