@@ -65,10 +65,11 @@ PyObject* buffer_seekable(PyObject* object, PyObject*) {
   return PyBool_FromLong(as_buffer(object).stream->options().retains ? 1 : 0);
 }
 
-PyObject* buffer_fileno(PyObject*, PyObject*) {
+PyObject* buffer_fileno(PyObject* object, PyObject*) {
   const PyRef io = PyRef::steal(PyImport_ImportModule("io"));
   if (!io) return nullptr;
-  const PyRef type = PyRef::steal(PyObject_GetAttrString(io.get(), "UnsupportedOperation"));
+  PyObject* const name = as_buffer(object).state->names.unsupported_operation;
+  const PyRef type = PyRef::steal(PyObject_GetAttr(io.get(), name));
   if (type) PyErr_SetString(type.get(), "a PyBuffer has no file descriptor");
   return nullptr;
 }

@@ -31,6 +31,7 @@ bool intern_names(ModuleState::Names& names) {
       {&names.add_reader, "add_reader"},
       {&names.set_result, "set_result"},
       {&names.future_blocking, "_asyncio_future_blocking"},
+      {&names.unsupported_operation, "UnsupportedOperation"},
   };
   for (const auto& [slot, text] : table) {
     *slot = PyUnicode_InternFromString(text);

@@ -49,6 +49,7 @@ struct ModuleState {
     PyObject* set_result = nullptr;
     PyObject* done = nullptr;
     PyObject* future_blocking = nullptr;
+    PyObject* unsupported_operation = nullptr;
   } names;
 
   AtomCache atom_strings;
