@@ -53,7 +53,7 @@ def pytest(name: str, about: str, build_name: str, python: str | None,
                     **(env or {})}
         job.note(f"Python {pythons.version_of(interpreter)}")
         return job.tests([interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-                          "-rs", "tests/python"], counts.pytest, env=settings, timeout=420)
+                          "-rs", "tests/python"], counts.pytest, env=settings, timeout=900)
 
     return Step(name, about, body, (f"build-{build_name}",))
 
