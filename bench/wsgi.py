@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = ROOT / "examples/wsgi_server"
-ROUNDS = 5
+ROUNDS = 3
 SECONDS = 4
 CONNECTIONS = 32
 THREADS = 8
