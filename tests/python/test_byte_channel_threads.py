@@ -38,7 +38,7 @@ def test_the_gil_is_free_while_a_thread_waits(new_byte_channel: NewByteChannel) 
     full.send_bytes(bytes(10))
     threads = [
         Result(channel.receive_bytes),
-        Result(channel.receive_many),
+        Result(channel.receive_many, 1),
         Result(channel.receive_view),
         Result(full.send_bytes, bytes(10)),
         Result(full.send_many, [bytes(10)]),
@@ -134,7 +134,7 @@ def test_the_applications_stop_wakes_everybody(new_byte_channel: NewByteChannel)
     full.send_bytes(b"x")
     waiting = [
         Result(channel.receive_bytes),
-        Result(channel.receive_many),
+        Result(channel.receive_many, 1),
         Result(full.send_bytes, b"y"),
         Result(full.send_many, [b"y"]),
     ]

@@ -25,13 +25,15 @@ NewChannel = Callable[..., Channel]
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
+@pytest.fixture(params=["asyncio"] if uvloop is None else ["asyncio", "uvloop"])
 def new_loop(request: pytest.FixtureRequest) -> NewLoop:
-    if request.param == "asyncio":
-        return asyncio.SelectorEventLoop
+    return asyncio.SelectorEventLoop if request.param == "asyncio" else uvloop.new_event_loop
+
+
+def test_uvloop_is_tried_too() -> None:
+    """One skip for all tests of this and other files that use new_loop."""
     if uvloop is None:
         pytest.skip("uvloop is not installed for this Python")
-    return uvloop.new_event_loop
 
 
 @pytest.fixture
