@@ -185,7 +185,7 @@ class PyBuffer(Iterator[bytes]):
         """read(len(buffer)) into writable memory; return how many bytes."""
     def readinto1(self, buffer: WriteableBuffer, /) -> int:
         """read1(len(buffer)) into writable memory; return how many bytes."""
-    def readline(self, size: SupportsIndex | None = -1) -> bytes:
+    def readline(self, size: SupportsIndex | None = -1, /) -> bytes:
         """Take a line with its newline, or size bytes of it, or the rest before the end. Blocks."""
     def readlines(self, hint: SupportsIndex | None = -1) -> list[bytes]:
         """Return a list of lines: all to the end, or as many as make up hint bytes. Blocks."""

@@ -163,7 +163,7 @@ void buffer_dealloc(PyObject* object) {
 }
 
 template <class Function>
-PyCFunction with_keywords(Function function) noexcept {
+PyCFunction method(Function function) noexcept {
   return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
@@ -171,15 +171,15 @@ constexpr int kKeywords = METH_FASTCALL | METH_KEYWORDS;
 
 // clang-format off
 PyMethodDef methods[] = {
-    {"read", with_keywords(buffer_read), kKeywords,
+    {"read", method(buffer_read), kKeywords,
      "read(size=-1)\n--\n\n"
      "Take size bytes, or everything to the end if size is negative or None; b'' is the end.\n\n"
      "Blocks without the GIL. If the length of the whole is not known, a sized read returns what is\n"
      "there, one byte at least. Raises BufferAborted, BodyTruncated, and then takes nothing."},
-    {"read1", with_keywords(buffer_read1), kKeywords,
+    {"read1", method(buffer_read1), kKeywords,
      "read1(size=-1)\n--\n\n"
      "Take at most size bytes of what is there; block only while that is nothing."},
-    {"read_nonblock", with_keywords(buffer_read_nonblock), kKeywords,
+    {"read_nonblock", method(buffer_read_nonblock), kKeywords,
      "read_nonblock(size=-1)\n--\n\n"
      "Take at most size bytes of what is there; b'' if that is nothing. Never blocks."},
     {"readall", buffer_readall, METH_NOARGS,
@@ -188,20 +188,20 @@ PyMethodDef methods[] = {
      "readinto(buffer, /)\n--\n\nread(len(buffer)) into writable memory; return how many bytes."},
     {"readinto1", buffer_readinto1, METH_O,
      "readinto1(buffer, /)\n--\n\nread1(len(buffer)) into writable memory; return how many bytes."},
-    {"readline", with_keywords(buffer_readline), kKeywords,
-     "readline(size=-1)\n--\n\n"
+    {"readline", method(buffer_readline), METH_FASTCALL,
+     "readline(size=-1, /)\n--\n\n"
      "Take a line with its newline, or size bytes of it, or the rest before the end. Blocks."},
-    {"readlines", with_keywords(buffer_readlines), kKeywords,
+    {"readlines", method(buffer_readlines), kKeywords,
      "readlines(hint=-1)\n--\n\n"
      "Return a list of lines: all to the end, or as many as make up hint bytes. Blocks."},
-    {"aread", with_keywords(buffer_aread), kKeywords,
+    {"aread", method(buffer_aread), kKeywords,
      "aread(size=-1)\n--\n\n"
      "read() as a coroutine that waits on the running asyncio loop. Cancelling it loses nothing."},
-    {"aread1", with_keywords(buffer_aread1), kKeywords,
+    {"aread1", method(buffer_aread1), kKeywords,
      "aread1(size=-1)\n--\n\nread1() as a coroutine."},
-    {"areadline", with_keywords(buffer_areadline), kKeywords,
+    {"areadline", method(buffer_areadline), kKeywords,
      "areadline(size=-1)\n--\n\nreadline() as a coroutine; so is each step of async for."},
-    {"peek", with_keywords(buffer_peek), kKeywords,
+    {"peek", method(buffer_peek), kKeywords,
      "peek(size=0)\n--\n\n"
      "Return what is there, at most size (0: 8192) bytes, without taking it. Never blocks."},
     {"readable_amount", buffer_readable_amount, METH_NOARGS,
@@ -210,13 +210,13 @@ PyMethodDef methods[] = {
      "at_eof()\n--\n\n"
      "Whether everything has been read, and no more will come. Raises as read() if the writer gave\n"
      "up and nothing is left."},
-    {"seek", with_keywords(buffer_seek), kKeywords,
+    {"seek", method(buffer_seek), kKeywords,
      "seek(offset, whence=0)\n--\n\n"
      "Go to a position that has been written (and is retained), and return it.\n\n"
      "whence is 0 (the beginning), 1 (here) or 2 (the end, once that is known). Raises ValueError."},
     {"tell", buffer_tell, METH_NOARGS,
      "tell()\n--\n\nReturn the read position: bytes from the beginning."},
-    {"find", with_keywords(buffer_find), kKeywords,
+    {"find", method(buffer_find), kKeywords,
      "find(sub, start=0, end=None)\n--\n\n"
      "Return where sub, bytes or a byte's number, is first found in what is there, or -1.\n\n"
      "All places are relative to the read position. Never blocks."},

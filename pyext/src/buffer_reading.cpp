@@ -10,7 +10,7 @@
 #include "buffer_object.hpp"
 #include "buffer_read.hpp"
 #include "buffer_view.hpp"
-#include "utf8.hpp"
+#include "short_bytes.hpp"
 
 namespace penstock::python {
 
@@ -56,7 +56,8 @@ PyObject* read_bytes(const BufferObject& self, const BufferRead& read) {
 }
 
 /// The line that `bytes` begin with, if they hold its end.
-std::span<const std::uint8_t> line_of(std::span<const std::uint8_t> bytes, std::uint64_t limit) {
+[[gnu::always_inline]] inline std::span<const std::uint8_t> line_of(
+    std::span<const std::uint8_t> bytes, std::uint64_t limit) {
   const auto count =
       static_cast<std::size_t>(std::min({std::uint64_t{bytes.size()}, limit, kLong}));
   const void* const newline = count != 0 ? std::memchr(bytes.data(), '\n', count) : nullptr;
@@ -64,8 +65,12 @@ std::span<const std::uint8_t> line_of(std::span<const std::uint8_t> bytes, std::
   return {bytes.data(), static_cast<const std::uint8_t*>(newline) + 1};
 }
 
-PyObject* take_seen(ByteStream& stream, std::span<const std::uint8_t> line) {
-  PyObject* const bytes = bytes_of(line);
+[[gnu::always_inline]] inline PyObject* take_seen(ByteStream& stream,
+                                                  std::span<const std::uint8_t> line) {
+  // The next lines: the processor's own prefetching stops at the end of each page.
+  constexpr std::size_t kAhead = 512;
+  __builtin_prefetch(line.data() + line.size() + kAhead);
+  PyObject* const bytes = short_bytes_of(line);
   if (bytes != nullptr) stream.consume_seen(line.size());
   return bytes;
 }
@@ -83,7 +88,8 @@ PyObject* take_seen(ByteStream& stream, std::span<const std::uint8_t> line) {
 }
 
 /// The next line, if it ends in what has been seen: that needs no Reading.
-std::span<const std::uint8_t> seen_line(const ByteStream& stream, std::uint64_t limit) {
+[[gnu::always_inline]] inline std::span<const std::uint8_t> seen_line(const ByteStream& stream,
+                                                                      std::uint64_t limit) {
   if (stream.is_being_read()) [[unlikely]]
     return {};
   return line_of(stream.seen(), limit);
@@ -116,7 +122,7 @@ PyObject* split_lines(PyObject* bytes) {
     const void* const newline = std::memchr(at, '\n', static_cast<std::size_t>(end - at));
     const std::uint8_t* const next =
         newline != nullptr ? static_cast<const std::uint8_t*>(newline) + 1 : end;
-    const PyRef line = PyRef::steal(bytes_of({at, next}));
+    const PyRef line = PyRef::steal(short_bytes_of({at, next}));
     if (!line || PyList_Append(lines.get(), line.get()) != 0) return nullptr;
     at = next;
   }
@@ -164,16 +170,26 @@ PyObject* buffer_readinto1(PyObject* object, PyObject* memory) {
   return read_into(as_buffer(object), target, Want::some);
 }
 
-PyObject* buffer_readline(PyObject* object, PyObject* const* args, Py_ssize_t count,
-                          PyObject* keywords) {
-  std::uint64_t limit = BufferRead::kUnlimited;
-  if ((count != 0 || keywords != nullptr) &&
-      !only_limit({"readline", args, count, keywords}, "size", limit)) {
-    return nullptr;
-  }
-  const BufferObject& self = as_buffer(object);
+namespace {
+
+/// The next line, of at most `limit` bytes; b'' at the end.
+[[gnu::always_inline]] inline PyObject* next_line(const BufferObject& self, std::uint64_t limit) {
   const auto line = seen_line(*self.stream, limit);
   return line.empty() ? look_for_line(self, limit) : take_seen(*self.stream, line);
+}
+
+[[gnu::noinline]] PyObject* limited_line(const BufferObject& self, const Arguments& arguments) {
+  std::uint64_t limit = BufferRead::kUnlimited;
+  if (!only_limit(arguments, "size", limit)) return nullptr;
+  return next_line(self, limit);
+}
+
+}  // namespace
+
+PyObject* buffer_readline(PyObject* object, PyObject* const* args, Py_ssize_t count) {
+  const BufferObject& self = as_buffer(object);
+  if (count != 0) return limited_line(self, {"readline", args, count, nullptr});
+  return next_line(self, BufferRead::kUnlimited);
 }
 
 PyObject* buffer_next(PyObject* object) {

@@ -16,8 +16,7 @@ PyObject* buffer_read_nonblock(PyObject* self, PyObject* const* args, Py_ssize_t
 PyObject* buffer_readall(PyObject* self, PyObject* none);
 PyObject* buffer_readinto(PyObject* self, PyObject* target);
 PyObject* buffer_readinto1(PyObject* self, PyObject* target);
-PyObject* buffer_readline(PyObject* self, PyObject* const* args, Py_ssize_t count,
-                          PyObject* keywords);
+PyObject* buffer_readline(PyObject* self, PyObject* const* args, Py_ssize_t count);
 PyObject* buffer_readlines(PyObject* self, PyObject* const* args, Py_ssize_t count,
                            PyObject* keywords);
 /// tp_iternext: the next line.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import io
 import pickle
@@ -137,7 +138,7 @@ def test_sizes_are_accepted_as_io_does() -> None:
     assert create(b"abc").read(size=2) == b"ab"
     assert create(b"abc").read1(size=2) == b"ab"
     assert create(b"abc").read_nonblock(size=2) == b"ab"
-    assert create(b"abc").readline(size=2) == b"ab"
+    assert create(b"abc").readline(Two()) == b"ab"
     assert create(b"a\nb\nc").readlines(hint=2) == [b"a\n"]
     assert create(b"abc").peek(size=2) == b"ab"
     assert create(b"abc").read(Two()) == b"ab"
@@ -193,6 +194,17 @@ def test_lines() -> None:
     assert [buffer.readline() for _ in range(6)] == [*expected, b"", b""]
     with pytest.raises(StopIteration):
         next(buffer)
+
+
+def test_lines_of_every_length_are_whole_bytes_objects() -> None:
+    for size in range(1, 300):
+        line = bytes(at * 7 % 240 + 11 for at in range(size)) + b"\n"
+        buffer = create(line * 3)
+        taken = [buffer.readline(), next(buffer), *buffer.readlines()]
+        assert taken == [line] * 3
+        assert {hash(part) for part in taken} == {hash(line)}
+        assert all(sys.getsizeof(part) == sys.getsizeof(line) for part in taken)
+        assert ctypes.c_char_p(taken[0]).value == line  # A NUL follows, as C code expects.
 
 
 def test_lines_of_at_most_a_size() -> None:
