@@ -31,6 +31,10 @@ NifCall::~NifCall() {
 
 bool NifCall::watch_caller() noexcept { return context_->watch(process_); }
 
+void NifCall::finish_with(ERL_NIF_TERM result) noexcept {
+  if (abandon()) send(enif_make_copy(env_.get(), result));
+}
+
 void NifCall::answer(Outcome outcome, const Message& message) noexcept {
   ErlNifEnv* const env = env_.get();
   if (outcome == Outcome::ok) return send(atoms().ok);

@@ -3,6 +3,8 @@
 
 #include <erl_nif.h>
 
+#include <utility>
+
 #include "context_resource.hpp"
 #include "counters.hpp"
 #include "owned_env.hpp"
@@ -20,6 +22,9 @@ class NifCall final : public Call {
                                            Resource<ContextResource> context) noexcept;
 
   [[nodiscard]] bool watch_caller() noexcept override;
+  /// Answers with {ok, Term} or {error, Term}, a term of any environment, unless the call was
+  /// answered or cancelled.
+  void finish_with(ERL_NIF_TERM result) noexcept;
 
  private:
   NifCall(const ErlNifPid& caller, ERL_NIF_TERM reference,
@@ -33,6 +38,16 @@ class NifCall final : public Call {
   const ERL_NIF_TERM reference_;  // In env_.
   const Resource<ContextResource> context_;
   [[no_unique_address]] Counted<&Counters::calls> counted_;
+};
+
+/// What Erlang holds of a call.
+class CallResource {
+ public:
+  explicit CallResource(Ref<NifCall> call) noexcept : call_(std::move(call)) {}
+  [[nodiscard]] const Ref<NifCall>& call() const noexcept { return call_; }
+
+ private:
+  const Ref<NifCall> call_;
 };
 
 }  // namespace penstock::nif

@@ -29,16 +29,6 @@ void ContextResource::down(const ErlNifPid& process) noexcept {
 
 namespace {
 
-/// What the VM holds of a call: for cancelling it.
-class CallResource {
- public:
-  explicit CallResource(Ref<Call> call) noexcept : call_(std::move(call)) {}
-  [[nodiscard]] const Ref<Call>& call() const noexcept { return call_; }
-
- private:
-  const Ref<Call> call_;
-};
-
 /// Tells the owner that a context's thread has ended.
 class ExitNotice : public Object {
  public:
@@ -62,7 +52,7 @@ ContextResource& get_context(ErlNifEnv* env, ERL_NIF_TERM term) {
   return *context;
 }
 
-const Ref<Call>& get_call(ErlNifEnv* env, ERL_NIF_TERM term) {
+const Ref<NifCall>& get_call(ErlNifEnv* env, ERL_NIF_TERM term) {
   const CallResource* const resource = Resource<CallResource>::get(env, term);
   if (resource == nullptr) throw BadArg();
   return resource->call();
@@ -79,6 +69,23 @@ ERL_NIF_TERM make_text(ErlNifEnv* env, const std::string& text) {
   unsigned char* const room = enif_make_new_binary(env, text.size(), &term);
   text.copy(reinterpret_cast<char*>(room), text.size());
   return term;
+}
+
+/// The contexts that wait for the caller. `*is_nested`: this one does. False when memory ran out.
+bool write_path(ErlNifEnv* env, wire::Writer& writer, ERL_NIF_TERM list,
+                const ContextResource& context, bool* is_nested) {
+  unsigned length{};
+  if (enif_get_list_length(env, list, &length) == 0) throw BadArg();
+  if (length == 0) return writer.tag(wire::kNil);
+  bool ok = writer.list(length);
+  ERL_NIF_TERM head{};
+  while (ok && enif_get_list_cell(env, list, &head, &list) != 0) {
+    ErlNifPid pid{};
+    if (enif_get_local_pid(env, head, &pid) == 0) throw BadArg();
+    *is_nested = *is_nested || pid.pid == context.owner();
+    ok = writer.pid_word(pid.pid);
+  }
+  return ok && writer.end_list();
 }
 
 std::optional<Operation> operation(ERL_NIF_TERM term) noexcept {
@@ -122,7 +129,7 @@ ERL_NIF_TERM context_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   ErlNifPid owner{};
   (void)enif_self(env, &owner);
   const Ref<ExitNotice> notice = Ref<ExitNotice>::steal(new ExitNotice(owner, argv[0]));
-  Ref<python::Context> context = python::Context::start([notice] { notice->send(); });
+  Ref<python::Context> context = python::Context::start(owner.pid, [notice] { notice->send(); });
   if (!context) return make_error(env, atoms().enomem);
   const auto resource = Resource<ContextResource>::make(std::move(context), owner);
   if (!resource->watch(owner)) resource->context().stop();
@@ -135,31 +142,35 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   int count{};
   const ERL_NIF_TERM* arguments{};
   if (!what || enif_get_tuple(env, argv[2], &count, &arguments) == 0 ||
-      enif_is_ref(env, argv[3]) == 0) {
+      enif_is_ref(env, argv[3]) == 0 || enif_is_list(env, argv[4]) == 0) {
     throw BadArg();
   }
   const Ref<NifCall> call =
       NifCall::create(env, argv[3], Resource<ContextResource>::borrow(&context));
   if (!call) throw std::bad_alloc();
-  const auto resource = Resource<CallResource>::make(Ref<Call>(Ref<Call>::borrow(call.get())));
+  const auto resource = Resource<CallResource>::make(call);
 
   Message request;
   wire::Writer writer(request);
   Encoder encoder(env, request);
   Encoder::Outcome outcome = Encoder::Outcome::out_of_memory;
-  if (writer.tuple(static_cast<std::uint32_t>(count) + 2) &&
+  bool is_nested = false;
+  if (writer.tuple(static_cast<std::uint32_t>(count) + 3) &&
       writer.integer(static_cast<std::int64_t>(*what)) &&
-      writer.handle(wire::HandleKind::call, Ref<Object>::borrow(call.get()))) {
+      writer.handle(wire::HandleKind::call, Ref<Object>::borrow(call.get())) &&
+      write_path(env, writer, argv[4], context, &is_nested)) {
     outcome = encoder.elements(arguments, static_cast<std::uint32_t>(count));
   }
-  const Status status = outcome == Encoder::Outcome::ok
-                            ? context.context().requests().try_send(request)
-                            : Status::out_of_memory;
+  Status status = Status::out_of_memory;
+  if (outcome == Encoder::Outcome::ok) {
+    status = is_nested ? context.context().submit_nested(request)
+                       : context.context().requests().try_send(request);
+  }
   if (status == Status::ok) return make_ok(env, resource.term(env));
 
   (void)call->cancel();  // The caller learns it from us, not by a message.
   if (outcome == Encoder::Outcome::too_much_work) {
-    return continue_dirty<context_submit, 4>(env, "context_submit", argv);
+    return continue_dirty<context_submit, 5>(env, "context_submit", argv);
   }
   if (outcome == Encoder::Outcome::unsupported) return make_error(env, encoder.reason());
   if (status != Status::closed) return make_error(env, atoms().enomem);
@@ -170,13 +181,22 @@ ERL_NIF_TERM call_cancel(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   return get_call(env, argv[0])->cancel() ? atoms().cancelled : atoms().answered;
 }
 
+ERL_NIF_TERM call_answer(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  const Ref<NifCall>& call = get_call(env, argv[0]);
+  int arity{};
+  const ERL_NIF_TERM* result{};
+  if (enif_get_tuple(env, argv[1], &arity, &result) == 0 || arity != 2) throw BadArg();
+  call->finish_with(argv[1]);
+  return atoms().ok;
+}
+
 ERL_NIF_TERM context_interrupt(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   get_context(env, argv[0]).context().interrupt();
   return atoms().ok;
 }
 
 ERL_NIF_TERM context_interrupt_call(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
-  get_context(env, argv[0]).context().interrupt(get_call(env, argv[1]));
+  get_context(env, argv[0]).context().interrupt(Ref<Call>::borrow(get_call(env, argv[1]).get()));
   return atoms().ok;
 }
 

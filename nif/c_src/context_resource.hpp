@@ -20,6 +20,7 @@ class ContextResource {
   ~ContextResource() { context_->stop(); }
 
   [[nodiscard]] python::Context& context() const noexcept { return *context_; }
+  [[nodiscard]] ERL_NIF_TERM owner() const noexcept { return owner_.pid; }
 
   /// Monitors a process: the owner, or one that has a namespace here. False: it is gone. Any
   /// thread.

@@ -5,6 +5,7 @@
 
 #include "atom_limit.hpp"
 #include "atoms.hpp"
+#include "call.hpp"
 #include "channel_resource.hpp"
 #include "codec.hpp"
 #include "foreign_binary.hpp"
@@ -125,6 +126,12 @@ class Decoder {
         return Status::ok;
       case wire::HandleKind::stream:
         *term = reference_to<StreamResource>(env_, static_cast<ByteStream&>(*item.object));
+        return Status::ok;
+      case wire::HandleKind::call:
+        // Every Call of this process is one of ours.
+        *term = Resource<CallResource>::make(
+                    Ref<NifCall>::borrow(static_cast<NifCall*>(static_cast<Call*>(item.object))))
+                    .term(env_);
         return Status::ok;
       default:
         return Status::corrupt;

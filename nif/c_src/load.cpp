@@ -56,11 +56,12 @@ ErlNifFunc functions[] = {
     {"runtime_version",               0, guarded<runtime_version>,               0},
     {"set_stopped",                   1, guarded<set_stopped>,                   0},  // Never blocks; no GIL.
     {"context_new",                   1, guarded<context_new>,                   ERL_NIF_DIRTY_JOB_IO_BOUND},  // Starts a thread.
-    {"context_submit",                4, guarded<context_submit>,                0},
+    {"context_submit",                5, guarded<context_submit>,                0},
     {"context_interrupt",             1, guarded<context_interrupt>,             0},  // Never blocks; no GIL.
     {"context_interrupt",             2, guarded<context_interrupt_call>,        0},
     {"context_stop",                  1, guarded<context_stop>,                  0},  // Only asks.
     {"call_cancel",                   1, guarded<call_cancel>,                   0},
+    {"call_answer",                   2, guarded<call_answer>,                   0},
 
     // Insight
     {"debug_counters",                0, guarded<debug_counters>,                0},

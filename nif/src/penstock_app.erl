@@ -9,6 +9,7 @@
 start(_Type, _Arguments) ->
     case penstock_sup:start_link() of
         {ok, Supervisor} ->
+            ok = py_callback:register_callbacks(),
             ok = py_channel:register_callbacks(),
             ok = py_byte_channel:register_callbacks(),
             {ok, Supervisor};

@@ -3,6 +3,7 @@
 %% The root of the tree. It owns the tables, which therefore survive every process below it:
 %%
 %%   penstock_sup ─┬─ py_forwarder     sends to processes of other nodes for Python
+%%                 ├─ py_callback_server ── py_caller, for each Python thread that calls Erlang
 %%                 ├─ py_runtime       starts Python
 %%                 └─ py_context_sup ── py_context, one for each Python thread
 %%
@@ -25,6 +26,7 @@ init([]) ->
     ok = py_context:create_table(),
     {ok, {#{strategy => rest_for_one, intensity => 10, period => 10},
           [#{id => py_forwarder, start => {py_forwarder, start_link, []}},
+           #{id => py_callback_server, start => {py_callback_server, start_link, []}},
            #{id => py_runtime, start => {py_runtime, start_link, []}},
            #{id => py_context_sup, start => {py_context_sup, start_link, []},
              type => supervisor}]}}.

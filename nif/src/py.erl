@@ -25,6 +25,7 @@
 
 -export([start_contexts/0, contexts_started/0, context/0, context/1]).
 -export([call/3, call/4, call/5, eval/1, eval/2, eval/3, exec/1, exec/2]).
+-export([register_function/2, register_function/3, unregister_function/1]).
 -export([interrupt/1, version/0]).
 -export_type([name/0, code/0, options/0, result/0, error/0]).
 
@@ -136,6 +137,22 @@ exec(Context, Code) when is_pid(Context) ->
     request(Context, exec, {text(Code)}, infinity);
 exec(Context, Code) ->
     error(badarg, [Context, Code]).
+
+%% @doc Lets Python call a function by name: `erlang.call(Name, A, B)' calls `Function([A, B])'. Takes
+%% the place of one that had the name before. Names are atoms, binaries or strings.
+-spec register_function(py_callback:name(), fun(([term()]) -> term())) -> ok.
+register_function(Name, Function) ->
+    py_callback:register(Name, Function).
+
+%% @doc The same for `Module:Function/1'.
+-spec register_function(py_callback:name(), module(), Function :: atom()) -> ok.
+register_function(Name, Module, Function) ->
+    py_callback:register(Name, {Module, Function}).
+
+%% @doc Removes a name; one that is not registered is no error.
+-spec unregister_function(py_callback:name()) -> ok.
+unregister_function(Name) ->
+    py_callback:unregister(Name).
 
 %% @doc Raises `KeyboardInterrupt' in what the context runs now: waits inside Penstock end at once,
 %% code that sleeps in C sees it when it returns.

@@ -6,10 +6,10 @@
 -module(py_callback).
 
 -export([register/2, unregister/1, lookup/1]).
--export([create_table/0]).
+-export([create_table/0, register_callbacks/0, handle_is_registered/1]).
 -export_type([name/0, callback/0]).
 
--type name() :: atom() | binary().
+-type name() :: atom() | binary() | string().
 
 %% Takes the list of the arguments.
 -type callback() :: fun(([term()]) -> term()) | {module(), Function :: atom()}.
@@ -46,9 +46,26 @@ create_table() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
     ok.
 
+%% @private What `hasattr(erlang, Name)' asks.
+-spec register_callbacks() -> ok.
+register_callbacks() ->
+    ok = ?MODULE:register(<<"_py_callback_is_registered">>, fun ?MODULE:handle_is_registered/1).
+
+%% @private
+-spec handle_is_registered([binary()]) -> boolean().
+handle_is_registered([Name]) ->
+    lookup(Name) =/= {error, not_found}.
+
 insert(Name, Callback) ->
     true = ets:insert(?TABLE, {key(Name), Callback}),
     ok.
 
 key(Name) when is_binary(Name) -> Name;
-key(Name) when is_atom(Name) -> atom_to_binary(Name).
+key(Name) when is_atom(Name) -> atom_to_binary(Name);
+key(Name) ->
+    try unicode:characters_to_binary(Name) of
+        Binary when is_binary(Binary) -> Binary;
+        _ -> error(badarg, [Name])
+    catch
+        error:_ -> error(badarg, [Name])
+    end.

@@ -34,7 +34,7 @@ request(Context, Operation, Arguments, Timeout) ->
     case lookup(Context) of
         {ok, Native} ->
             Ref = erlang:monitor(process, Context),
-            case py_nif:context_submit(Native, Operation, Arguments, Ref) of
+            case py_nif:context_submit(Native, Operation, Arguments, Ref, py_caller:path()) of
                 {ok, Call} ->
                     await(Native, Call, Ref, Timeout);
                 {error, _} = Error ->
@@ -51,7 +51,7 @@ request(Context, Operation, Arguments, Timeout) ->
 submit(Context, Operation, Arguments, Ref) ->
     case lookup(Context) of
         {ok, Native} ->
-            case py_nif:context_submit(Native, Operation, Arguments, Ref) of
+            case py_nif:context_submit(Native, Operation, Arguments, Ref, py_caller:path()) of
                 {ok, _Call} -> ok;
                 {error, _} = Error -> Error
             end;

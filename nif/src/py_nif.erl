@@ -15,8 +15,8 @@
 -export([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
          buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -export([runtime_start/3, runtime_version/0, set_stopped/1]).
--export([context_new/1, context_submit/4, context_interrupt/1, context_interrupt/2,
-         context_stop/1, call_cancel/1]).
+-export([context_new/1, context_submit/5, context_interrupt/1, context_interrupt/2,
+         context_stop/1, call_cancel/1, call_answer/2]).
 -export([debug_counters/0, debug_fail_allocations/1]).
 -export([priv_dir/0]).
 -export_type([channel/0, buffer/0, waiter/0, context/0, call/0, unsupported/0, send_error/0,
@@ -31,8 +31,8 @@
 -nifs([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
        buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -nifs([runtime_start/3, runtime_version/0, set_stopped/1]).
--nifs([context_new/1, context_submit/4, context_interrupt/1, context_interrupt/2,
-       context_stop/1, call_cancel/1]).
+-nifs([context_new/1, context_submit/5, context_interrupt/1, context_interrupt/2,
+       context_stop/1, call_cancel/1, call_answer/2]).
 -nifs([debug_counters/0, debug_fail_allocations/1]).
 -on_load(load/0).
 
@@ -221,10 +221,12 @@ context_new(_Ref) -> erlang:nif_error(not_loaded).
 
 %% @doc Queues a request: `{Module, Function, Args, Kwargs}' to call, `{Code, Locals}' to eval,
 %% `{Code}' to exec. The answer is the message `{Ref, ok | {ok, Term} | {error, Reason}}'; exactly
-%% one comes, unless the call is cancelled.
--spec context_submit(context(), call | eval | exec, tuple(), Ref :: reference()) ->
+%% one comes, unless the call is cancelled. `Path': the contexts (their processes) whose threads wait
+%% for the caller; if this one is among them the request runs there, inside of the one that waits.
+-spec context_submit(context(), call | eval | exec, tuple(), Ref :: reference(),
+                     Path :: [pid()]) ->
     {ok, call()} | {error, {context_died, stopped} | enomem | unsupported()}.
-context_submit(_Context, _Operation, _Arguments, _Ref) -> erlang:nif_error(not_loaded).
+context_submit(_Context, _Operation, _Arguments, _Ref, _Path) -> erlang:nif_error(not_loaded).
 
 %% @doc Raises `KeyboardInterrupt' in whatever the context runs.
 -spec context_interrupt(context()) -> ok.
@@ -242,6 +244,10 @@ context_stop(_Context) -> erlang:nif_error(not_loaded).
 %% @doc `cancelled': no answer will come. `answered': it is in the mailbox or on its way.
 -spec call_cancel(call()) -> cancelled | answered.
 call_cancel(_Call) -> erlang:nif_error(not_loaded).
+
+%% @doc Answers a call that runs and was handed to Erlang (erlang.schedule).
+-spec call_answer(call(), {ok, term()} | {error, term()}) -> ok.
+call_answer(_Call, _Result) -> erlang:nif_error(not_loaded).
 
 %% Insight
 

@@ -13,18 +13,29 @@ namespace penstock::python {
 
 /// What the thread and its Context share.
 struct Context::Thread final : public Target {
-  Thread(RuntimeThread& of, Ref<Channel> channel, std::function<void()> at_exit)
-      : runtime(of), requests(std::move(channel)), on_exit(std::move(at_exit)) {}
+  Thread(RuntimeThread& of, const Context& context, std::function<void()> at_exit)
+      : runtime(of),
+        process(context.process_),
+        requests(context.requests_),
+        inbox(context.inbox_),
+        on_exit(std::move(at_exit)) {}
 
   void run();
   void serve();
-  /// The next request: false: there are no more.
-  bool next(Message& request);
+  /// The next request: false: there are no more. With `or_none` it does not wait, and may be empty.
+  bool next(Message& request, bool or_none);
+  bool next_at_once(Message& request);
+  bool wait_for_next(Message& request, bool or_none);
   void drop_queued();
 
   RuntimeThread& runtime;
+  const std::uint64_t process;
   const Ref<Channel> requests;
+  const Ref<Channel> inbox;
   std::function<void()> on_exit;
+  std::int64_t has_gil_since_ns = 0;
+  /// An interpreter's switch interval is ten times that.
+  static constexpr std::int64_t kKeepGil_ns = 500'000;
 };
 
 namespace {
@@ -54,21 +65,43 @@ void Context::Thread::run() {
 void Context::Thread::serve() {
   const PythonThread python;
   python_id = PyThreadState_Get()->thread_id;
-  Executor executor(runtime.state(), interrupts);
+  Executor executor(runtime.state(), interrupts, process, *requests, inbox);
   for (;;) {
     Message request;
-    if (!next(request)) return;
-    executor.execute(request);
+    if (!next(request, executor.has_chains())) return;
+    if (request.size() != 0) executor.execute(request);
+    if (executor.has_chains()) executor.go_on();
   }
 }
 
-bool Context::Thread::next(Message& request) {
+/// Keeps the GIL between requests, for as long as others would let it have it: giving it away and
+/// taking it back costs more than a short request.
+bool Context::Thread::next_at_once(Message& request) {
+  std::int64_t const now = now_ns();
+  if (now - has_gil_since_ns > kKeepGil_ns || requests->try_receive(request) != Status::ok) {
+    return false;
+  }
+  if (!parking().must_stop(&interrupts)) return true;
+  request.clear();  // Dropped, a call answers.
+  return false;
+}
+
+bool Context::Thread::next(Message& request, bool or_none) {
+  if (next_at_once(request)) return true;
+  const bool has_next = wait_for_next(request, or_none);
+  has_gil_since_ns = now_ns();
+  return has_next;
+}
+
+bool Context::Thread::wait_for_next(Message& request, bool or_none) {
   const GilRelease released;
   for (;;) {
     ThreadWaiter waiter;
     auto woken = ThreadWaiter::Wake::fired;
-    const Status status = requests->receive(request, kNoDeadline, waiter, &woken);
+    const Status status = or_none ? requests->try_receive(request)
+                                  : requests->receive(request, kNoDeadline, waiter, &woken);
     if (status == Status::closed || parking().is_stopping(interrupts)) return false;
+    if (status == Status::empty && or_none) return true;
     if (status == Status::ok && !parking().must_stop(&interrupts)) return true;
     // The application stops, and this context will: nothing more begins. Dropped, a call answers.
     request.clear();
@@ -79,22 +112,26 @@ bool Context::Thread::next(Message& request) {
 
 /// Calls that are dropped answer by themselves.
 void Context::Thread::drop_queued() {
-  for (;;) {
+  inbox->close();
+  for (Channel* const channel : {requests.get(), inbox.get()}) {
     Message request;
-    if (requests->try_receive(request) != Status::ok) return;
+    while (channel->try_receive(request) == Status::ok) request.clear();
   }
 }
 
-Ref<Context> Context::start(std::function<void()> on_exit) {
+Ref<Context> Context::start(std::uint64_t process, std::function<void()> on_exit) {
   RuntimeThread* const runtime = runtime_thread();
-  Ref<Channel> requests = runtime == nullptr ? Ref<Channel>() : Channel::create(0);
-  if (!requests) return {};
-  requests->add_sender();
+  if (runtime == nullptr) return {};
   auto context = Ref<Context>::steal(new (std::nothrow) Context);
+  if (!context) return {};
+  context->process_ = process;
+  context->requests_ = Channel::create(0);
+  context->inbox_ = Channel::create(0);
+  if (!context->requests_ || !context->inbox_) return {};
+  context->requests_->add_sender();
   auto thread =
-      Ref<Thread>::steal(new (std::nothrow) Thread(*runtime, requests, std::move(on_exit)));
-  if (!context || !thread) return {};
-  context->requests_ = std::move(requests);
+      Ref<Thread>::steal(new (std::nothrow) Thread(*runtime, *context, std::move(on_exit)));
+  if (!thread) return {};
   context->thread_ = Ref<Thread>(thread).take();
 
   runtime->add(*thread);
@@ -115,6 +152,19 @@ Context::~Context() {
   if (thread_ == nullptr) return;
   stop();
   thread_->release();
+}
+
+Status Context::submit_nested(Message& request) noexcept {
+  const Status status = inbox_->try_send(request);
+  if (status != Status::ok) return status;
+  // If the thread does not wait for Erlang any more it finds it behind what it does now. Refused:
+  // the context stops, and what is in the inbox is dropped.
+  Message look;
+  wire::Writer writer(look);
+  if (writer.tuple(1) && writer.integer(static_cast<std::int64_t>(Operation::look))) {
+    (void)requests_->try_send(look);
+  }
+  return status;
 }
 
 void Context::interrupt(const Ref<Call>& only) noexcept {

@@ -1,35 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "executor.hpp"
 
+#include <algorithm>
+#include <utility>
+
 #include "decode.hpp"
 #include "encode.hpp"
 #include "exceptions.hpp"
+#include "markers.hpp"
 #include "penstock/host.hpp"
 #include "utf8.hpp"
 
 namespace penstock::python {
 
-namespace {
-
-/// One request of `owner` is in progress. At the end no interrupt meant for it is left behind: the
-/// next request must not get it.
-class Running {
+/// A call is in progress. When it ends, no interrupt that was meant for it is left behind: the next
+/// one must not get it.
+class Executor::Running {
  public:
-  Running(Interruptible& owner, const Call& call) : owner_(owner) {
-    parking().set_running(owner_, &call);
+  Running(Interruptible& owner, const Call& call) noexcept : owner_(owner), call_{&call} {
+    parking().begin(owner_, call_);
   }
-  ~Running() {
-    parking().set_running(owner_, nullptr);
-    // Interrupts are set with the GIL, which we hold: from here on none comes.
-    PyThreadState* const thread = PyThreadState_Get();
-    if (thread->async_exc != nullptr) PyThreadState_SetAsyncExc(thread->thread_id, nullptr);
-  }
+  ~Running() { (void)end(); }
   Running(const Running&) = delete;
   Running& operator=(const Running&) = delete;
 
+  /// True: it was to be interrupted, and was not. Once.
+  bool end() noexcept {
+    if (std::exchange(has_ended_, true)) return false;
+    // Interrupts are set with the GIL, which we hold: from here on none comes.
+    const bool was_requested = parking().end(owner_);
+    PyThreadState* const thread = PyThreadState_Get();
+    if (thread->async_exc == nullptr) return was_requested;
+    PyThreadState_SetAsyncExc(thread->thread_id, nullptr);
+    return true;
+  }
+
  private:
   Interruptible& owner_;
+  RunningCall call_;
+  bool has_ended_ = false;
 };
+
+namespace {
 
 /// `name` imported, from sys.modules if it is there.
 PyRef import_module(PyObject* name) {
@@ -45,47 +57,213 @@ PyRef import_module(PyObject* name) {
 
 }  // namespace
 
-void Executor::execute(const Message& request) {
-  wire::Reader reader(request.bytes());
-  wire::Item item;
-  if (reader.next(item) != Status::ok || item.tag != wire::kSmallTuple) return;
-  if (reader.next(item) != Status::ok || item.tag != wire::kSmallInteger) return;
-  const auto operation = static_cast<Operation>(item.integer);
-  if (reader.next(item) != Status::ok) return;
-  if (operation == Operation::forget) {
-    if (item.tag == wire::kPidWord) namespaces_.forget(item.word);
-    PyErr_Clear();
-    return;
-  }
-  if (item.tag != wire::kHandle || item.kind != static_cast<std::uint8_t>(wire::HandleKind::call)) {
-    return;
-  }
-  const auto call = Ref<Call>::borrow(static_cast<Call*>(item.object));
-  run(operation, *call, reader);
-  namespaces_.settle(*call);
+Executor::Executor(ModuleState& state, Interruptible& interrupts, std::uint64_t process,
+                   Channel& requests, Ref<Channel> inbox)
+    : state_(state),
+      interrupts_(interrupts),
+      process_(process),
+      requests_(requests),
+      inbox_(std::move(inbox)),
+      caller_(Caller::of_context(state, inbox_, *this)),
+      path_{process} {
   PyErr_Clear();
 }
 
-void Executor::run(Operation operation, Call& call, wire::Reader& reader) {
+// Requests
+// ------------------------------------------------------------------------------------------------
+
+void Executor::execute(const Message& request) {
+  serve(request, false);
+  // Answers that came too late for who asked, and what was asked of one that has ended since.
+  if (caller_ != nullptr) caller_->serve();
+}
+
+void Executor::execute_nested(const Message& request) { serve(request, true); }
+
+bool Executor::read_request(wire::Reader& reader, Request& request, Path& path) const {
+  wire::Item item;
+  if (reader.next(item) != Status::ok || item.tag != wire::kSmallTuple) return false;
+  if (reader.next(item) != Status::ok || item.tag != wire::kSmallInteger) return false;
+  request.operation = static_cast<Operation>(item.integer);
+  if (request.operation > Operation::forget || reader.next(item) != Status::ok) return false;
+  request.process = item.word;
+  if (request.operation == Operation::forget) return item.tag == wire::kPidWord;
+  if (item.tag != wire::kHandle || item.kind != static_cast<std::uint8_t>(wire::HandleKind::call)) {
+    return false;
+  }
+  request.call = Ref<Call>::borrow(static_cast<Call*>(item.object));
+  if (reader.next(item) != Status::ok) return false;
+  if (item.tag == wire::kNil) return true;
+  if (item.tag != wire::kList) return false;
+  path.clear();
+  for (std::uint32_t left = item.count; left > 0; --left) {
+    if (reader.next(item) != Status::ok || item.tag != wire::kPidWord) return false;
+    path.push_back(item.word);
+  }
+  if (std::find(path.begin(), path.end(), process_) == path.end()) path.push_back(process_);
+  return reader.end_list();
+}
+
+void Executor::serve(const Message& message, bool is_nested) {
+  wire::Reader reader(message.bytes());
+  Request request;
+  Path path{process_};
+  if (!read_request(reader, request, path)) return;
+  if (request.operation == Operation::forget) {
+    namespaces_.forget(request.process);
+    return PyErr_Clear();
+  }
+  std::swap(path_, path);
+  run(request, reader, is_nested);
+  namespaces_.settle(*request.call);
+  std::swap(path_, path);
+  PyErr_Clear();
+}
+
+void Executor::run(const Request& request, wire::Reader& reader, bool is_nested) {
+  // Before start(): an interrupt that comes with a cancellation finds the call here, or the
+  // cancellation comes first and start() refuses.
+  Running running(interrupts_, *request.call);
+  if (request.operation == Operation::resume ? !request.call->is_running()
+                                             : !request.call->start()) {
+    return;
+  }
+  begin_time_slice();
+  PyRef result = perform(request, reader);
+  // Nobody else gets a turn while something waits for this: it goes on here.
+  while (is_nested && result && is_inline_marker(state_, result.get())) {
+    result = request.call->is_running() ? call_marked(*request.call, result.get()) : PyRef();
+  }
+  settle(running, request.call, request.operation, std::move(result));
+}
+
+PyRef Executor::perform(const Request& request, wire::Reader& reader) {
+  switch (request.operation) {
+    case Operation::eval:
+      return evaluate(*request.call, reader);
+    case Operation::exec:
+      return execute_statements(*request.call, reader);
+    default:
+      return call_function(*request.call, reader);
+  }
+}
+
+/// Answers with the result, or with the exception that is set; or sees to it that the call goes on.
+void Executor::settle(Running& running, const Ref<Call>& call, Operation operation, PyRef result) {
   Message answer;
-  auto outcome = Call::Outcome::ok_term;
+  if (result && operation == Operation::exec) return call->finish(Call::Outcome::ok, answer);
+  if (result && (is_marker(state_, result.get()) || is_inline_marker(state_, result.get()))) {
+    if (running.end()) {
+      PyErr_SetNone(PyExc_KeyboardInterrupt);
+    } else if (go_elsewhere(call, result.get())) {
+      return;
+    }
+  } else if (result && encode(state_, answer, result.get())) {
+    (void)running.end();
+    return call->finish(Call::Outcome::ok_term, answer);
+  }
+  describe_exception(answer);
+  (void)running.end();
+  call->finish(Call::Outcome::error_term, answer);
+}
+
+// Markers
+// ------------------------------------------------------------------------------------------------
+
+/// False: an exception is set.
+bool Executor::go_elsewhere(const Ref<Call>& call, PyObject* marker) {
+  const MarkerObject& to = as_marker(marker);
+  if (is_inline_marker(state_, marker)) {
+    chains_.push_back({call, path_, PyRef::borrow(marker)});
+    return true;
+  }
+  if (to.module != nullptr) return resume_later(call, marker);
+  Caller* const caller = Caller::of_this_thread(state_);
+  if (caller == nullptr) return false;
+  const ErlangFunction function{
+      to.function,
+      {PySequence_Fast_ITEMS(to.args), static_cast<std::size_t>(PyTuple_GET_SIZE(to.args))}};
+  return caller->schedule(*call, function);
+}
+
+/// As a request behind all others.
+bool Executor::resume_later(const Ref<Call>& call, PyObject* marker) {
+  const MarkerObject& to = as_marker(marker);
+  Message request;
+  wire::Writer writer(request);
+  bool ok = writer.tuple(7) && writer.integer(static_cast<std::int64_t>(Operation::resume)) &&
+            writer.handle(wire::HandleKind::call, Ref<Object>::borrow(call.get())) &&
+            writer.list(static_cast<std::uint32_t>(path_.size()));
+  for (const std::uint64_t pid : path_) ok = ok && writer.pid_word(pid);
+  if (!ok || !writer.end_list()) {
+    PyErr_NoMemory();
+    return false;
+  }
+  const PyRef args = PyRef::steal(PySequence_List(to.args));
+  const PyRef kwargs = to.kwargs != nullptr ? PyRef::borrow(to.kwargs) : PyRef::steal(PyDict_New());
+  if (!args || !kwargs || !encode(state_, request, to.module) ||
+      !encode(state_, request, to.function) || !encode(state_, request, args.get()) ||
+      !encode(state_, request, kwargs.get())) {
+    return false;
+  }
+  // One inside of another, that waits, comes back to where it is.
+  const bool is_nested = interrupts_.running != nullptr;
+  switch ((is_nested ? *inbox_ : requests_).try_send(request)) {
+    case Status::ok:
+      return true;
+    case Status::closed:
+      PyErr_SetNone(state_.application_stopped);
+      return false;
+    default:
+      PyErr_NoMemory();
+      return false;
+  }
+}
+
+void Executor::go_on() {
+  Chain chain = std::move(chains_.front());
+  chains_.pop_front();
+  std::swap(path_, chain.path);
   {
-    // Before start(): an interrupt that comes with a cancellation finds the call here, or the
-    // cancellation comes first and start() refuses.
-    const Running running(interrupts_, call);
-    if (!call.start()) return;
-    const PyRef result = operation == Operation::call   ? call_function(call, reader)
-                         : operation == Operation::eval ? evaluate(call, reader)
-                                                        : execute_statements(call, reader);
-    if (!result || (operation != Operation::exec && !encode(state_, answer, result.get()))) {
-      outcome = Call::Outcome::error_term;
-      describe_exception(answer);
-    } else if (operation == Operation::exec) {
-      outcome = Call::Outcome::ok;
+    Running running(interrupts_, *chain.call);
+    if (chain.call->is_running()) {
+      begin_time_slice();
+      PyRef result = call_marked(*chain.call, chain.marker.get());
+      settle(running, chain.call, Operation::call, std::move(result));
+      namespaces_.settle(*chain.call);
     }
   }
-  call.finish(outcome, answer);
+  std::swap(path_, chain.path);
+  PyErr_Clear();
 }
+
+PyRef Executor::call_marked(Call& call, PyObject* marker) {
+  const MarkerObject& to = as_marker(marker);
+  const PyRef function = find_marked(call, marker);
+  if (!function) return {};
+  return PyRef::steal(PyObject_Call(function.get(), to.args, to.kwargs));
+}
+
+/// Where the marker was made first: names of a namespace are found whoever runs it.
+PyRef Executor::find_marked(Call& call, PyObject* marker) {
+  const MarkerObject& to = as_marker(marker);
+  if (to.globals != nullptr) {
+    PyObject* const own = PyDict_GetItemWithError(to.globals, state_.names.dunder_name);
+    const bool is_own =
+        own != nullptr && PyUnicode_Check(own) && PyUnicode_Compare(own, to.module) == 0;
+    PyObject* const found = is_own ? PyDict_GetItemWithError(to.globals, to.function) : nullptr;
+    if (found != nullptr) return PyRef::borrow(found);
+    if (PyErr_Occurred() != nullptr) return {};
+  }
+  PyRef found = find_function(call, to.module, to.function);
+  if (!found && PyErr_ExceptionMatches(PyExc_AttributeError) != 0) {
+    PyErr_Format(PyExc_NameError, "name %R is not defined in %R", to.function, to.module);
+  }
+  return found;
+}
+
+// Functions
+// ------------------------------------------------------------------------------------------------
 
 PyRef Executor::read(wire::Reader& reader) { return PyRef::steal(decode(state_, reader)); }
 
@@ -111,17 +289,16 @@ PyRef Executor::read_name(wire::Reader& reader) {
   return {};
 }
 
+/// What the calling process defined goes before what is in the module __main__.
 PyRef Executor::find_function(Call& call, PyObject* module, PyObject* name) {
-  if (PyUnicode_CompareWithASCIIString(module, "__main__") != 0) {
-    const PyRef found = import_module(module);
-    return found ? PyRef::steal(PyObject_GetAttr(found.get(), name)) : PyRef();
+  if (PyUnicode_CompareWithASCIIString(module, "__main__") == 0) {
+    const PyRef variables = namespaces_.find(call.caller());
+    PyObject* const function = variables ? PyDict_GetItemWithError(variables.get(), name) : nullptr;
+    if (function != nullptr) return PyRef::borrow(function);
+    if (PyErr_Occurred() != nullptr) return {};
   }
-  const PyRef variables = namespaces_.find(call.caller());
-  PyObject* const function = variables ? PyDict_GetItemWithError(variables.get(), name) : nullptr;
-  if (function == nullptr && PyErr_Occurred() == nullptr) {
-    PyErr_Format(PyExc_AttributeError, "module '__main__' has no attribute %R", name);
-  }
-  return PyRef::borrow(function);
+  const PyRef found = import_module(module);
+  return found ? PyRef::steal(PyObject_GetAttr(found.get(), name)) : PyRef();
 }
 
 PyRef Executor::call_function(Call& call, wire::Reader& reader) {

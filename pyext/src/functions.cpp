@@ -2,8 +2,10 @@
 #include "functions.hpp"
 
 #include "atom.hpp"
+#include "caller.hpp"
 #include "decode.hpp"
 #include "encode.hpp"
+#include "markers.hpp"
 #include "opaque.hpp"
 #include "penstock/host.hpp"
 
@@ -102,17 +104,57 @@ PyObject* whereis(PyObject* module, PyObject* name) {
   }
 }
 
+/// The arguments of call() and its like: the name of a function, and what it takes. False:
+/// TypeError is set.
+bool erlang_function(const char* function, PyObject* const* args, Py_ssize_t count,
+                     PyObject* keywords, ErlangFunction& called) {
+  if (keywords != nullptr && PyTuple_GET_SIZE(keywords) != 0) {
+    PyErr_Format(PyExc_TypeError, "%s() takes no keyword arguments", function);
+    return false;
+  }
+  if (count == 0) {
+    PyErr_Format(PyExc_TypeError, "%s() takes the name of a function, and its arguments", function);
+    return false;
+  }
+  if (!PyUnicode_Check(args[0])) {
+    PyErr_Format(PyExc_TypeError, "Function name must be a string, not '%.200s'",
+                 Py_TYPE(args[0])->tp_name);
+    return false;
+  }
+  called = {args[0], {args + 1, static_cast<std::size_t>(count - 1)}};
+  return true;
+}
+
+PyObject* call(PyObject* module, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
+  ErlangFunction function{};
+  if (!erlang_function("call", args, count, keywords, function)) return nullptr;
+  Caller* const caller = Caller::of_this_thread(state_of(module));
+  return caller != nullptr ? caller->call(function) : nullptr;
+}
+
+PyObject* start_call(PyObject* module, PyObject* const* args, Py_ssize_t count) {
+  ErlangFunction function{};
+  if (!erlang_function("async_call", args, count, nullptr, function)) return nullptr;
+  Caller* const caller = Caller::of_this_thread(state_of(module));
+  return caller != nullptr ? caller->start(function) : nullptr;
+}
+
 PyObject* atom(PyObject* module, PyObject* name) { return atom_of(state_of(module), name); }
+
+template <class Function>
+PyCFunction function(Function body) noexcept {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(body));
+}
 
 }  // namespace
 
 // clang-format off
 PyMethodDef module_functions[] = {
-    {"send", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(send)), METH_FASTCALL,
+    {"send", function(send), METH_FASTCALL,
      "send(pid, term, /)\n--\n\n"
      "Send a term to an Erlang process. Never blocks.\n\n"
      "Raises ProcessError if there is no such process, TypeError if term cannot be converted."},
-    {"reply", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(reply)), METH_FASTCALL,
+    {"reply", function(reply), METH_FASTCALL,
      "reply(pid, term, /)\n--\n\n"
      "Send an answer to an Erlang process and return True.\n\n"
      "As send, but a str that is the first element of a tuple arrives as an atom:\n"
@@ -121,6 +163,28 @@ PyMethodDef module_functions[] = {
      "whereis(name, /)\n--\n\nReturn the pid registered under name, or None."},
     {"atom", atom, METH_O,
      "atom(name, /)\n--\n\nReturn the Erlang atom of that name, of at most 255 characters."},
+    {"call", function(call), METH_FASTCALL | METH_KEYWORDS,
+     "call(name, /, *args)\n--\n\n"
+     "Call the Erlang function registered under name, and return what it returns.\n\n"
+     "Blocks, without the GIL, for as long as it takes; from any thread. Raises RuntimeError if it\n"
+     "fails or there is none, with the attributes error_class, reason and stack."},
+    {"_start_call", function(start_call), METH_FASTCALL,
+     "_start_call(name, /, *args)\n--\n\nReturn a future of the running loop for a call's result."},
+    {"schedule", function(schedule), METH_FASTCALL | METH_KEYWORDS,
+     "schedule(name, /, *args)\n--\n\n"
+     "Return a marker: returned to Erlang, the call goes on with an Erlang function."},
+    {"schedule_py", function(schedule_py), METH_VARARGS | METH_KEYWORDS,
+     "schedule_py(module, func, args=None, kwargs=None)\n--\n\n"
+     "Return a marker: returned to Erlang, the call goes on with a Python function, behind all\n"
+     "requests that wait for the context. The arguments are converted as those from Erlang are."},
+    {"schedule_inline", function(schedule_inline), METH_VARARGS | METH_KEYWORDS,
+     "schedule_inline(module, func, args=None, kwargs=None)\n--\n\n"
+     "Return a marker: returned to Erlang, the call goes on with a Python function, after one other\n"
+     "request had its turn. The arguments stay what they are."},
+    {"consume_time_slice", consume_time_slice, METH_O,
+     "consume_time_slice(percent, /)\n--\n\n"
+     "Count percent (1 to 100) of a time slice of 1 ms as used, beside the time that has passed.\n"
+     "Return whether it is used up, and the work is to be split."},
     {nullptr, nullptr, 0, nullptr},
 };
 // clang-format on

@@ -51,6 +51,7 @@ void endpoint_dealloc(PyObject* object) {
     while (self.waiting != nullptr) abandon(*self.waiting);
     self.mailbox->release();
   }
+  if (self.inbox != nullptr) self.inbox->release();
   auto& endpoints = self.state->endpoints;
   const auto known = endpoints.find(self.loop_address);
   if (known != endpoints.end() && known->second == &self) endpoints.erase(known);
@@ -83,6 +84,7 @@ PyRef new_endpoint(ModuleState& state, PyObject* loop) {
   self->loop_reference = reference.take();
   self->loop_address = loop;
   self->waiting = nullptr;
+  self->inbox = nullptr;
   parking().add(*self->mailbox);
   return PyRef::steal(reinterpret_cast<PyObject*>(self));
 }

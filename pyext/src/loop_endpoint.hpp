@@ -17,6 +17,7 @@ struct EndpointObject {
   PyObject* loop_reference;  ///< Weak reference.
   PyObject* loop_address;    ///< Borrowed, compared only: the key in ModuleState::endpoints.
   AwaitableObject* waiting;  ///< Those that wait by this endpoint.
+  LoopMailbox* inbox;        ///< Owned: what the loop watches for a thread's calls, or nullptr.
 };
 
 /// The endpoint of `loop`, made and registered when it is the first time: a borrowed reference that

@@ -12,7 +12,9 @@
 #include "channel_iterator.hpp"
 #include "channel_object.hpp"
 #include "functions.hpp"
+#include "inbox_waiter.hpp"
 #include "loop_endpoint.hpp"
+#include "markers.hpp"
 #include "opaque.hpp"
 #include "penstock/host.hpp"
 
@@ -30,8 +32,14 @@ bool intern_names(ModuleState::Names& names) {
       {&names.create_future, "create_future"},
       {&names.add_reader, "add_reader"},
       {&names.set_result, "set_result"},
+      {&names.set_exception, "set_exception"},
       {&names.future_blocking, "_asyncio_future_blocking"},
       {&names.unsupported_operation, "UnsupportedOperation"},
+      {&names.error_class, "error_class"},
+      {&names.reason, "reason"},
+      {&names.stack, "stack"},
+      {&names.caller, "erlang._caller"},
+      {&names.dunder_name, "__name__"},
   };
   for (const auto& [slot, text] : table) {
     *slot = PyUnicode_InternFromString(text);
@@ -97,6 +105,7 @@ int execute(PyObject* module) {
                     add_channel_type(module, *state) && add_byte_channel_type(module, *state) &&
                     add_byte_view_type(module, *state) && add_iterator_type(module, *state) &&
                     add_awaitable_type(module, *state) && add_endpoint_type(module, *state) &&
+                    add_inbox_reader_type(module, *state) && add_marker_types(module, *state) &&
                     add_buffer_errors(module, *state) && add_buffer_type(module, *state) &&
                     (host() != nullptr || add_test_functions(module));
   return done ? 0 : -1;

@@ -29,6 +29,9 @@ struct ModuleState {
   PyTypeObject* iterator_type = nullptr;
   PyTypeObject* awaitable_type = nullptr;
   PyTypeObject* endpoint_type = nullptr;
+  PyTypeObject* inbox_reader_type = nullptr;
+  PyTypeObject* schedule_marker_type = nullptr;
+  PyTypeObject* inline_marker_type = nullptr;
   PyTypeObject* buffer_type = nullptr;
   PyTypeObject* piece_type = nullptr;
 
@@ -47,9 +50,15 @@ struct ModuleState {
     PyObject* create_future = nullptr;
     PyObject* add_reader = nullptr;
     PyObject* set_result = nullptr;
+    PyObject* set_exception = nullptr;
     PyObject* done = nullptr;
     PyObject* future_blocking = nullptr;
     PyObject* unsupported_operation = nullptr;
+    PyObject* error_class = nullptr;
+    PyObject* reason = nullptr;
+    PyObject* stack = nullptr;
+    PyObject* caller = nullptr;
+    PyObject* dunder_name = nullptr;
   } names;
 
   AtomCache atom_strings;
@@ -59,6 +68,8 @@ struct ModuleState {
   std::array<PyObject*, 64> recent_pids{};
 
   PyObject* get_running_loop = nullptr;  ///< asyncio's, once somebody had to wait.
+  PyObject* async_call_type = nullptr;   ///< erlang.calls.AsyncCall, once somebody used it.
+  PyObject* loop_keyword = nullptr;      ///< ("loop",)
   /// Borrowed both; an endpoint takes itself out, and knows (weakly) its loop.
   std::unordered_map<PyObject*, EndpointObject*> endpoints;
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parking.hpp"
 
+#include <utility>
+
 namespace penstock::python {
 
 namespace {
@@ -33,7 +35,7 @@ bool Parking::enter(ParkedThread& thread) noexcept {
   thread.reason = Reason::none;
   if (is_stopped_ || (owner != nullptr && owner->is_stopping)) {
     thread.reason = Reason::stopped;
-  } else if (owner != nullptr && owner->is_requested) {
+  } else if (owner != nullptr && owner->running != nullptr && owner->running->is_requested) {
     thread.reason = Reason::interrupted;
   }
   if (thread.reason != Reason::none) return false;
@@ -91,16 +93,29 @@ bool Parking::must_stop(const Interruptible* owner) noexcept {
   return is_stopped_ || (owner != nullptr && owner->is_stopping);
 }
 
-void Parking::set_running(Interruptible& owner, const Call* call) noexcept {
+void Parking::begin(Interruptible& owner, RunningCall& call) noexcept {
   const Guard guard(*this);
-  owner.running = call;
-  owner.is_requested = call != nullptr && owner.is_stopping;
+  call.is_requested = owner.is_stopping;
+  call.outer = owner.running;
+  owner.running = &call;
+}
+
+bool Parking::end(Interruptible& owner) noexcept {
+  const Guard guard(*this);
+  const bool was_requested = owner.running->is_requested;
+  owner.running = owner.running->outer;
+  return was_requested;
 }
 
 bool Parking::interrupt(Interruptible& owner, const Call* only) noexcept {
   const Guard guard(*this);
-  if (owner.running == nullptr || (only != nullptr && owner.running != only)) return false;
-  owner.is_requested = true;
+  const RunningCall* last = owner.running;
+  while (last != nullptr && only != nullptr && last->call != only) last = last->outer;
+  if (last == nullptr) return false;
+  for (RunningCall* each = owner.running;; each = each->outer) {
+    each->is_requested = true;
+    if (each == last) break;
+  }
   wake_locked(&owner, Reason::interrupted);
   return true;
 }
@@ -108,15 +123,15 @@ bool Parking::interrupt(Interruptible& owner, const Call* only) noexcept {
 void Parking::stop(Interruptible& owner) noexcept {
   const Guard guard(*this);
   owner.is_stopping = true;
-  owner.is_requested = owner.running != nullptr;
+  for (RunningCall* each = owner.running; each != nullptr; each = each->outer) {
+    each->is_requested = true;
+  }
   wake_locked(&owner, Reason::stopped);
 }
 
 bool Parking::take_request(Interruptible& owner) noexcept {
   const Guard guard(*this);
-  const bool requested = owner.is_requested && owner.running != nullptr;
-  owner.is_requested = false;
-  return requested;
+  return owner.running != nullptr && std::exchange(owner.running->is_requested, false);
 }
 
 void Parking::wake(Interruptible& owner) noexcept {

@@ -10,11 +10,18 @@
 
 namespace penstock::python {
 
+/// A request that runs on a context's thread, or waits there for one that runs inside it: handlers
+/// of erlang.call may call their context. Lives on the thread's stack.
+struct RunningCall {
+  const Call* call;
+  bool is_requested = false;     ///< It is to be interrupted, and has not been.
+  RunningCall* outer = nullptr;  ///< What it runs inside of.
+};
+
 /// What may stop the Python code of one context thread. Everything in it belongs to Parking's lock.
 struct Interruptible {
-  const Call* running = nullptr;  ///< The request that runs now, or nullptr.
-  bool is_requested = false;      ///< The running request is to be interrupted, and has not been.
-  bool is_stopping = false;       ///< The context ends.
+  RunningCall* running = nullptr;  ///< The innermost request that runs now, or nullptr.
+  bool is_stopping = false;        ///< The context ends.
 };
 
 /// The context whose thread this is, or nullptr.
@@ -59,14 +66,16 @@ class Parking {
   /// Whether this thread's waits must end: the application, or its context, stops.
   [[nodiscard]] bool must_stop(const Interruptible* owner) noexcept;
 
-  /// `call` runs now in `owner`; nullptr: nothing does, and no interrupt is wanted any more.
-  void set_running(Interruptible& owner, const Call* call) noexcept;
-  /// Asks for an interrupt of what runs (or of `only`, if that is what runs), and ends its waits.
-  /// False: nothing to interrupt.
+  /// `call` runs now in `owner`, inside of what ran there.
+  void begin(Interruptible& owner, RunningCall& call) noexcept;
+  /// The innermost one has ended. True: it was to be interrupted, and was not.
+  bool end(Interruptible& owner) noexcept;
+  /// Asks for an interrupt of the innermost request (or of `only` and what runs inside it, if that
+  /// runs), and ends its waits. False: nothing to interrupt.
   bool interrupt(Interruptible& owner, const Call* only) noexcept;
   void stop(Interruptible& owner) noexcept;
   [[nodiscard]] bool is_stopping(const Interruptible& owner) noexcept;
-  /// Whoever gets true delivers the interrupt.
+  /// The interrupt of the innermost request: whoever gets true delivers it.
   [[nodiscard]] bool take_request(Interruptible& owner) noexcept;
   /// Ends the waits of `owner` once more: its interrupt has been delivered to the interpreter.
   void wake(Interruptible& owner) noexcept;

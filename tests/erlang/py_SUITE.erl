@@ -215,7 +215,7 @@ bad_arguments_are_badarg(_) ->
     ?assertEqual({error, {context_died, noproc}}, py:call(Stranger, math, pow, [1, 2])),
     ?assertEqual({error, {context_died, noproc}}, py:interrupt(Stranger)),
     [?assertError(badarg, Call())
-     || Call <- [fun() -> py_nif:context_submit(make_ref(), call, {}, make_ref()) end,
+     || Call <- [fun() -> py_nif:context_submit(make_ref(), call, {}, make_ref(), []) end,
                  fun() -> py_nif:context_interrupt(make_ref()) end,
                  fun() -> py_nif:context_stop(self()) end,
                  fun() -> py_nif:call_cancel(make_ref()) end,

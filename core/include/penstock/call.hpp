@@ -9,13 +9,37 @@
 
 namespace penstock {
 
-/// What a request to a Python context asks for. The request is a message, a wire tuple
-/// {Operation as integer, Call as handle, ...}:
-///   call    {.., Module, Function, Args list, Kwargs map}   names are binaries or atoms
-///   eval    {.., Code, Locals map}
-///   exec    {.., Code}
-///   forget  {Operation, Pid}: the process is gone, so drop its namespace. No call, no answer.
-enum class Operation : std::uint8_t { call, eval, exec, forget };
+/// The first element of each wire tuple that Erlang sends to a thread of Python. numbers.hrl has the
+/// same for Erlang.
+///
+/// Requests to a context. Path: the contexts (pids) whose threads wait for what this comes from.
+///   call    {.., Call as handle, Path, Module, Function, Args list, Kwargs map}
+///                                                           names are binaries or atoms
+///   eval    {.., Call, Path, Code, Locals map}
+///   exec    {.., Call, Path, Code}
+///   resume  {.., Call, Path, Module, Function, Args list, Kwargs map}: a call that runs already
+///           goes on with another function
+///   forget  {.., Pid}: the process is gone, so drop its namespace. No call, no answer.
+///   look    {..}: there may be something in the thread's inbox.
+///
+/// To the inbox of a thread that calls Erlang, besides requests from further down its own Path:
+///   opened  {.., Pid}: the process that starts handlers for this thread
+///   value   {.., Id, Handler, Term}: what call Id returned
+///   failure {.., Id, Handler, Class, Text, Reason, Stack}: how it failed; Class is an atom
+///   down    {.., Id, Handler, Class, Text, Reason, Stack}: the handler is gone, which was started
+///           for call Id and may have been running a later one
+enum class Operation : std::uint8_t {
+  call,
+  eval,
+  exec,
+  resume,
+  forget,
+  look,
+  opened,
+  value,
+  failure,
+  down,
+};
 
 /// One request to Python, shared by the caller, the queue and the context.
 ///
@@ -37,6 +61,10 @@ class Call : public Object {
   /// The caller gave up. True: no answer will be sent. False: it has been, or is being sent.
   [[nodiscard]] bool cancel() noexcept {
     return move(kQueued, kCancelled) || move(kRunning, kCancelled);
+  }
+  /// Whether it is to go on.
+  [[nodiscard]] bool is_running() const noexcept {
+    return state_.load(order::acquire("A1")) == kRunning;
   }
   [[nodiscard]] bool is_cancelled() const noexcept {
     return state_.load(order::acquire("A1")) == kCancelled;

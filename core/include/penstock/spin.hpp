@@ -14,6 +14,10 @@ namespace penstock {
 /// Threads: any; a hint, so every access is relaxed.
 class SpinBudget {
  public:
+  /// Never spins for longer than `limit_ns`, nor than spin_limit_ns().
+  explicit SpinBudget(std::uint32_t limit_ns = UINT32_MAX) noexcept
+      : limit_ns_(std::min(limit_ns, spin_limit_ns())), ns_(std::min(kFirst_ns, limit_ns_)) {}
+
   /// Calls `ready()` until it is true, the budget is spent, or `deadline_ns` passes.
   template <class Ready>
   [[nodiscard]] bool spin(std::int64_t started_ns, std::int64_t deadline_ns, Ready ready) noexcept {
@@ -32,15 +36,16 @@ class SpinBudget {
   /// Doubles the budget after a wait that was short enough to be spun through, halves it after a
   /// longer one.
   void learn(std::int64_t waited_ns) noexcept {
-    std::uint32_t const limit = spin_limit_ns();
     std::uint32_t const budget = ns_.load(order::relaxed);
-    ns_.store(waited_ns < limit ? std::min(limit, std::max(2 * budget, kFirst_ns)) : budget / 2,
+    ns_.store(waited_ns < limit_ns_ ? std::min(limit_ns_, std::max(2 * budget, kFirst_ns))
+                                    : budget / 2,
               order::relaxed);
   }
 
  private:
   static constexpr std::uint32_t kFirst_ns = 5'000;
-  Atomic<std::uint32_t> ns_{std::min(kFirst_ns, spin_limit_ns())};
+  const std::uint32_t limit_ns_;
+  Atomic<std::uint32_t> ns_;
 };
 
 }  // namespace penstock

@@ -32,12 +32,17 @@ void set_stopped(bool stopped) noexcept;
 /// A dedicated thread that runs requests (call.hpp), one after the other, in arrival order.
 class Context final : public Object {
  public:
-  /// Starts the thread; nullptr when memory or threads ran out. `on_exit` is called on it as the
-  /// last thing it does, without the GIL.
-  [[nodiscard]] static Ref<Context> start(std::function<void()> on_exit);
+  /// Starts the thread; nullptr when memory or threads ran out. `process` is the word of the pid by
+  /// which Erlang knows the context. `on_exit` is called on the thread as the last thing it does,
+  /// without the GIL.
+  [[nodiscard]] static Ref<Context> start(std::uint64_t process, std::function<void()> on_exit);
 
   /// Where requests go. Bounded by nothing but memory.
   [[nodiscard]] Channel& requests() noexcept { return *requests_; }
+
+  /// For a request on whose path this context is: it runs inside of the one that waits for it. ok,
+  /// closed or out_of_memory, and then the request stays as it is.
+  [[nodiscard]] Status submit_nested(Message& request) noexcept;
 
   /// Raises KeyboardInterrupt in the running request; in any, or only if it is still `only`.
   /// Ends waits inside Penstock at once; code that sleeps in C elsewhere sees it when it returns.
@@ -52,7 +57,9 @@ class Context final : public Object {
   Context() = default;
   ~Context() override;
   struct Thread;
+  std::uint64_t process_ = 0;
   Ref<Channel> requests_;
+  Ref<Channel> inbox_;
   Thread* thread_ = nullptr;
 };
 

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "caller.hpp"
+
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "caller_wait.hpp"
+#include "encode.hpp"
+#include "executor.hpp"
+#include "loop_endpoint.hpp"
+#include "penstock/host.hpp"
+#include "penstock/wire.hpp"
+
+namespace penstock::python {
+
+namespace {
+
+/// The process that starts a process for each thread.
+constexpr std::string_view kServer = "py_callback_server";
+/// Levels of handlers that call back into the context they were called from.
+constexpr std::size_t kMaxDepth = 256;
+/// Fits wire::kInteger; comes round after a thousand million calls.
+constexpr std::uint64_t kIds = std::uint64_t{1} << 30;
+
+void raise_no_server() {
+  PyErr_SetString(PyExc_RuntimeError, "Erlang's callback server does not run");
+}
+
+bool append_atom(wire::Writer& writer, const char* name) {
+  std::uint64_t word = 0;
+  return host()->atom(name, word) == Status::ok && writer.atom_word(word);
+}
+
+bool append_path(wire::Writer& writer, const Path& path) {
+  if (path.empty()) return writer.tag(wire::kNil);
+  bool ok = writer.list(static_cast<std::uint32_t>(path.size()));
+  for (const std::uint64_t pid : path) ok = ok && writer.pid_word(pid);
+  return ok && writer.end_list();
+}
+
+/// False: an exception is set.
+bool append_call(ModuleState& state, Message& message, wire::Writer& writer,
+                 const ErlangFunction& function) {
+  Py_ssize_t size = 0;
+  const char* const name = PyUnicode_AsUTF8AndSize(function.name, &size);
+  if (name == nullptr) return false;
+  bool ok = writer.bytes(
+      wire::kBinary, {reinterpret_cast<const std::uint8_t*>(name), static_cast<std::size_t>(size)});
+  if (function.args.empty()) {
+    ok = ok && writer.tag(wire::kNil);
+  } else {
+    ok = ok && writer.list(static_cast<std::uint32_t>(function.args.size()));
+    for (PyObject* const arg : function.args) {
+      if (ok && !encode(state, message, arg)) return false;
+    }
+    ok = ok && writer.end_list();
+  }
+  if (!ok) PyErr_NoMemory();
+  return ok;
+}
+
+}  // namespace
+
+// Life
+// ------------------------------------------------------------------------------------------------
+
+Caller* Caller::make(ModuleState& state, Ref<Channel> inbox, Executor* executor) {
+  if (host() == nullptr) {
+    PyErr_SetString(PyExc_RuntimeError, "not running inside Erlang");
+    return nullptr;
+  }
+  PyObject* const dict = PyThreadState_GetDict();
+  if (!inbox) inbox = Channel::create(0);
+  if (dict == nullptr || !inbox) {
+    PyErr_NoMemory();
+    return nullptr;
+  }
+  auto* const caller = new (std::nothrow) Caller(state, std::move(inbox), executor);
+  if (caller == nullptr) {
+    PyErr_NoMemory();
+    return nullptr;
+  }
+  const PyRef capsule = PyRef::steal(PyCapsule_New(caller, kCapsule, destroy));
+  if (!capsule) {
+    delete caller;
+    return nullptr;
+  }
+  if (PyDict_SetItem(dict, state.names.caller, capsule.get()) != 0) return nullptr;
+  return caller;
+}
+
+void Caller::destroy(PyObject* capsule) {
+  delete static_cast<Caller*>(PyCapsule_GetPointer(capsule, kCapsule));
+}
+
+Caller::~Caller() {
+  leave_line();
+  if (reader_) forget_caller(*reinterpret_cast<InboxReaderObject*>(reader_.get()));
+  inbox_->close();
+  // The processes end when they have done what they do.
+  for (const std::uint64_t handler : handlers_) dismiss(handler, "penstock_release");
+  dismiss(process_, "penstock_close");
+  for (const auto& [id, future] : std::exchange(futures_, {})) drop(future);
+}
+
+Caller* Caller::of_this_thread(ModuleState& state) {
+  PyObject* const dict = PyThreadState_GetDict();
+  PyObject* const known =
+      dict == nullptr ? nullptr : PyDict_GetItemWithError(dict, state.names.caller);
+  if (known != nullptr) return static_cast<Caller*>(PyCapsule_GetPointer(known, kCapsule));
+  return PyErr_Occurred() != nullptr ? nullptr : make(state, {}, nullptr);
+}
+
+Caller* Caller::of_context(ModuleState& state, Ref<Channel> inbox, Executor& executor) {
+  return make(state, std::move(inbox), &executor);
+}
+
+// Calling
+// ------------------------------------------------------------------------------------------------
+
+PyObject* Caller::call(const ErlangFunction& function) {
+  if (depth_ >= kMaxDepth) {
+    PyErr_SetString(PyExc_RecursionError, "too many calls into Erlang wait inside one another");
+    return nullptr;
+  }
+  if (!open()) return nullptr;
+  if (handlers_.size() <= depth_) handlers_.resize(depth_ + 1);
+  std::size_t const level = depth_;
+  Wait wait(*this, next_id());
+  wait.handler = handlers_[level];
+  Message request;
+  if (!write_request(request, "penstock_call", wait.id, {}, function) ||
+      !send_request(wait.handler, request)) {
+    return nullptr;
+  }
+  const bool has_ended = await(wait);
+  get_in_line();
+  if (!has_ended) {
+    // Whatever it still does, it is not this level's any more.
+    dismiss(std::exchange(handlers_[level], 0), "penstock_release");
+    return nullptr;
+  }
+  handlers_[level] = wait.handler;
+  return result_of(*wait.answer);
+}
+
+PyObject* Caller::start(const ErlangFunction& function) {
+  const PyRef loop = running_loop(state_);
+  if (!loop || !open() || !watch_in(loop.get())) return nullptr;
+  PyRef future = new_future(loop.get());
+  if (!future) return nullptr;
+  std::uint64_t const id = next_id();
+  Message request;
+  std::uint64_t nobody = 0;
+  if (!write_request(request, "penstock_async", id, {}, function)) return nullptr;
+  futures_.emplace(id, PyRef::borrow(future.get()).take());
+  if (!send_request(nobody, request)) {
+    drop(std::exchange(futures_[id], nullptr));
+    futures_.erase(id);
+    return nullptr;
+  }
+  get_in_line();
+  return future.take();
+}
+
+/// An erlang.calls.AsyncCall of `loop`.
+PyRef Caller::new_future(PyObject* loop) {
+  if (state_.async_call_type == nullptr) {
+    const PyRef module = PyRef::steal(PyImport_ImportModule("erlang.calls"));
+    if (!module) return {};
+    state_.async_call_type = PyObject_GetAttrString(module.get(), "AsyncCall");
+    state_.loop_keyword = Py_BuildValue("(s)", "loop");
+    if (state_.async_call_type == nullptr || state_.loop_keyword == nullptr) return {};
+  }
+  return PyRef::steal(PyObject_Vectorcall(state_.async_call_type, &loop, 0, state_.loop_keyword));
+}
+
+bool Caller::schedule(Call& call, const ErlangFunction& function) {
+  Message request;
+  std::uint64_t nobody = 0;
+  return open() &&
+         write_request(request, "penstock_schedule", 0, Ref<Object>::borrow(&call), function) &&
+         send_request(nobody, request);
+}
+
+std::uint64_t Caller::next_id() noexcept { return last_id_ = (last_id_ + 1) % kIds; }
+
+// Requests
+// ------------------------------------------------------------------------------------------------
+
+bool Caller::write_request(Message& request, const char* kind, std::uint64_t id,
+                           const Ref<Object>& call, const ErlangFunction& function) {
+  wire::Writer writer(request);
+  const bool ok = writer.tuple(5) && append_atom(writer, kind) &&
+                  (call ? writer.handle(wire::HandleKind::call, call)
+                        : writer.integer(static_cast<std::int64_t>(id)));
+  if (!ok) {
+    PyErr_NoMemory();
+    return false;
+  }
+  if (!append_call(state_, request, writer, function)) return false;
+  if (append_path(writer, executor_ != nullptr ? executor_->path_from_here() : Path())) return true;
+  PyErr_NoMemory();
+  return false;
+}
+
+Status Caller::send_to(std::uint64_t process, const Message& message) noexcept {
+  std::uint8_t pid[1 + sizeof process] = {wire::kPidWord};
+  std::memcpy(pid + 1, &process, sizeof process);
+  return host()->send(pid, message);
+}
+
+bool Caller::send_request(std::uint64_t& process, const Message& request) {
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    std::uint64_t const to = process != 0 ? process : process_;
+    switch (send_to(to, request)) {
+      case Status::ok:
+        return true;
+      case Status::unreachable:
+        if (process != 0) {
+          process = 0;  // The handler died since; another one is started.
+          continue;
+        }
+        process_ = 0;
+        if (!open()) return false;
+        continue;
+      case Status::limit:
+        PyErr_SetString(PyExc_RuntimeError, "too many atoms were made from Python");
+        return false;
+      case Status::out_of_memory:
+        PyErr_NoMemory();
+        return false;
+      default:
+        PyErr_SetString(PyExc_ValueError, "an argument has no form in Erlang");
+        return false;
+    }
+  }
+  raise_no_server();
+  return false;
+}
+
+/// Gets a process for this thread.
+bool Caller::open() {
+  if (process_ != 0) return true;
+  Message server;
+  if (host()->whereis(kServer, server) != Status::ok) {
+    raise_no_server();
+    return false;
+  }
+  Message request;
+  wire::Writer writer(request);
+  if (!writer.tuple(2) || !append_atom(writer, "penstock_open") ||
+      !writer.handle(wire::HandleKind::channel, Ref<Object>::borrow(inbox_.get()))) {
+    PyErr_NoMemory();
+    return false;
+  }
+  // From here on Erlang has a reference to the inbox, and when nobody does any more it is lost.
+  if (host()->send(server.bytes(), request) != Status::ok) {
+    raise_no_server();
+    return false;
+  }
+  while (process_ == 0) {
+    if (!receive_one()) return false;
+  }
+  return true;
+}
+
+void Caller::dismiss(std::uint64_t process, const char* what) {
+  if (process == 0) return;
+  Message message;
+  wire::Writer writer(message);
+  if (append_atom(writer, what)) (void)send_to(process, message);
+}
+
+}  // namespace penstock::python

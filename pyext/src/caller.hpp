@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "inbox_waiter.hpp"
+#include "module_state.hpp"
+#include "penstock/call.hpp"
+#include "penstock/channel.hpp"
+#include "penstock/spin.hpp"
+
+namespace penstock::python {
+
+class Executor;
+
+/// The contexts whose threads wait for a piece of work, by the word of their processes.
+using Path = std::vector<std::uint64_t>;
+
+/// A function of Erlang, and the arguments of its call.
+struct ErlangFunction {
+  PyObject* name;  ///< A str.
+  std::span<PyObject* const> args;
+};
+
+/// The calls to Erlang of one Python thread: what is behind erlang.call and erlang.async_call.
+///
+///   this thread ── {penstock_call, Id, ..} ──► handler process ──► runs the function
+///        ▲                                            │
+///        └───────────── inbox (a Channel) ◄── value, failure
+///
+/// A process of this thread in Erlang (py_caller) starts handlers: one for each level of blocking
+/// calls, which stays for the next call of that level, and one for each async_call. While a
+/// blocking call waits, the thread runs what the handler asks of its context: that comes through
+/// the same inbox. So does the word that a handler died.
+///
+/// Made at a thread's first call, gone with its Python thread state. Holds no lock.
+///
+/// Threads: with the GIL, its own; futures may be resolved by any.
+class Caller {
+ public:
+  /// The calling thread's; nullptr: an exception is set.
+  [[nodiscard]] static Caller* of_this_thread(ModuleState& state);
+  /// For the thread of a context: requests from further down a path come through `inbox`.
+  [[nodiscard]] static Caller* of_context(ModuleState& state, Ref<Channel> inbox,
+                                          Executor& executor);
+
+  /// Calls, and waits without the GIL. nullptr: an exception is set, RuntimeError if it is
+  /// Erlang's.
+  [[nodiscard]] PyObject* call(const ErlangFunction& function);
+  /// Calls; the result, or RuntimeError, comes to the asyncio future that is returned, of the
+  /// running loop.
+  [[nodiscard]] PyObject* start(const ErlangFunction& function);
+  /// Calls; the result is the answer of `call`. False: an exception is set.
+  [[nodiscard]] bool schedule(Call& call, const ErlangFunction& function);
+
+  /// Deals with all that is in the inbox.
+  void serve();
+  /// The loop has been told that there may be something.
+  void serve_loop();
+
+  Caller(const Caller&) = delete;
+  Caller& operator=(const Caller&) = delete;
+
+ private:
+  using Received = std::unique_ptr<Message>;
+  /// A blocking call, on the stack of the thread that waits for its answer.
+  struct Wait;
+  static constexpr const char* kCapsule = "erlang._caller";
+  /// Most answers come sooner than another thread could get the GIL and give it back.
+  static constexpr std::uint32_t kSpinWithGil_ns = 10'000;
+
+  Caller(ModuleState& state, Ref<Channel> inbox, Executor* executor) noexcept
+      : state_(state), inbox_(std::move(inbox)), executor_(executor) {}
+  ~Caller();
+  static Caller* make(ModuleState& state, Ref<Channel> inbox, Executor* executor);
+  static void destroy(PyObject* capsule);
+
+  // Sending
+  [[nodiscard]] std::uint64_t next_id() noexcept;
+  [[nodiscard]] bool open();
+  [[nodiscard]] static Status send_to(std::uint64_t process, const Message& message) noexcept;
+  [[nodiscard]] bool send_request(std::uint64_t& process, const Message& request);
+  [[nodiscard]] bool write_request(Message& request, const char* kind, std::uint64_t id,
+                                   const Ref<Object>& call, const ErlangFunction& function);
+  void dismiss(std::uint64_t process, const char* what);
+
+  // Receiving
+  [[nodiscard]] bool await(const Wait& wait);
+  [[nodiscard]] bool receive_one();
+  [[nodiscard]] Received spare();
+  void dispatch(Received message);
+  void answered(std::uint64_t id, std::uint64_t handler, bool is_down, Received message);
+  void resolve(PyObject* future, const Message& message);
+  [[nodiscard]] PyObject* result_of(const Message& message);
+  void lost();
+  void fail_futures(PyObject* exception);
+
+  // Futures
+  [[nodiscard]] PyRef new_future(PyObject* loop);
+  [[nodiscard]] bool watch_in(PyObject* loop);
+  void get_in_line();
+  void leave_line() noexcept;
+
+  ModuleState& state_;
+  const Ref<Channel> inbox_;
+  Executor* const executor_;   // nullptr: not a context's thread.
+  std::uint64_t process_ = 0;  // py_caller's pid, once open.
+  std::uint64_t last_id_ = 0;
+  Wait* innermost_ = nullptr;            // Of those that wait on this thread's stack.
+  std::size_t depth_ = 0;                // How many they are.
+  std::vector<std::uint64_t> handlers_;  // Of each level; 0: none yet.
+  Received spare_;
+  SpinBudget gil_spin_{kSpinWithGil_ns};
+  std::unordered_map<std::uint64_t, PyObject*> futures_;  // By id.
+  PyRef reader_;             // Once there was a future: an InboxReaderObject.
+  Ref<InboxWaiter> waiter_;  // Same.
+};
+
+}  // namespace penstock::python

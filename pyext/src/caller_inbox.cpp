@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <new>
+
+#include "blocking.hpp"
+#include "caller_wait.hpp"
+#include "decode.hpp"
+#include "exceptions.hpp"
+#include "executor.hpp"
+#include "loop_endpoint.hpp"
+#include "penstock/host.hpp"
+#include "penstock/wire.hpp"
+#include "utf8.hpp"
+
+/// What comes back to a thread that calls Erlang.
+namespace penstock::python {
+
+namespace {
+
+/// The head of what came: everything up to what depends on the operation.
+struct Head {
+  bool ok = false;
+  Operation operation{};
+  std::uint64_t id = 0;       ///< Of an answer.
+  std::uint64_t process = 0;  ///< opened: the new process; of an answer: the handler, 0 if it is
+                              ///< for this call only.
+};
+
+Head read_head(wire::Reader& reader) noexcept {
+  Head head;
+  wire::Item item;
+  if (reader.next(item) != Status::ok || item.tag != wire::kSmallTuple) return head;
+  if (reader.next(item) != Status::ok || item.tag != wire::kSmallInteger) return head;
+  head.operation = static_cast<Operation>(item.integer);
+  head.ok = true;
+  if (head.operation < Operation::opened || head.operation > Operation::down) return head;
+  if (head.operation != Operation::opened) {
+    if (reader.next(item) != Status::ok) return {};
+    head.id = static_cast<std::uint64_t>(item.integer);
+  }
+  if (reader.next(item) != Status::ok) return {};
+  if (item.tag == wire::kPidWord) head.process = item.word;
+  return head;
+}
+
+/// RuntimeError of a failure: {.., Class, Text, Reason, Stack}. Empty: another exception is set.
+PyRef make_error(ModuleState& state, wire::Reader& reader) {
+  PyRef fields[4];
+  for (PyRef& field : fields) {
+    field = PyRef::steal(decode(state, reader));
+    if (!field) return {};
+  }
+  auto& [error_class, text, reason, stack] = fields;
+  PyRef error = PyRef::steal(PyObject_CallOneArg(PyExc_RuntimeError, text.get()));
+  if (!error || PyObject_SetAttr(error.get(), state.names.error_class, error_class.get()) != 0 ||
+      PyObject_SetAttr(error.get(), state.names.reason, reason.get()) != 0 ||
+      PyObject_SetAttr(error.get(), state.names.stack, stack.get()) != 0) {
+    return {};
+  }
+  return error;
+}
+
+void raise_lost() {
+  PyErr_SetString(PyExc_RuntimeError, "exit: Erlang's callback server ended before the call did");
+}
+
+}  // namespace
+
+// Waiting
+// ------------------------------------------------------------------------------------------------
+
+/// False: an exception is set, and no answer has come.
+bool Caller::await(const Wait& wait) {
+  while (!wait.answer) {
+    if (!receive_one()) return false;
+  }
+  return true;
+}
+
+/// Waits for whatever comes next, and deals with it. False: an exception is set.
+bool Caller::receive_one() {
+  leave_line();  // What comes is for us to take, not for a loop.
+  Received message = spare();
+  if (!message) {
+    PyErr_NoMemory();
+    return false;
+  }
+  Status status = Status::empty;
+  std::int64_t const began_ns = now_ns();
+  const auto look = [&] {
+    status = inbox_->try_receive(*message);
+    return status != Status::empty;
+  };
+  if (!gil_spin_.spin(began_ns, kNoDeadline, look) &&
+      !block(state_, Status::empty, status, [&](ThreadWaiter& waiter, ThreadWaiter::Wake* woken) {
+        return inbox_->receive(*message, kNoDeadline, waiter, woken);
+      })) {
+    return false;
+  }
+  gil_spin_.learn(now_ns() - began_ns);
+  if (status == Status::ok) {
+    dispatch(std::move(message));
+    return true;
+  }
+  if (status == Status::out_of_memory) {
+    PyErr_NoMemory();
+  } else {
+    process_ = 0;
+    raise_lost();
+  }
+  return false;
+}
+
+Caller::Received Caller::spare() {
+  if (spare_) {
+    spare_->clear();
+    return std::move(spare_);
+  }
+  return Received(new (std::nothrow) Message);
+}
+
+// Dealing with it
+// ------------------------------------------------------------------------------------------------
+
+void Caller::dispatch(Received message) {
+  wire::Reader reader(message->bytes());
+  const Head head = read_head(reader);
+  if (!head.ok) return;
+  switch (head.operation) {
+    case Operation::opened:
+      process_ = head.process;
+      break;
+    case Operation::value:
+    case Operation::failure:
+      return answered(head.id, head.process, false, std::move(message));
+    case Operation::down:
+      return answered(head.id, head.process, true, std::move(message));
+    default:
+      if (executor_ != nullptr) executor_->execute_nested(*message);
+      break;
+  }
+  spare_ = std::move(message);
+}
+
+void Caller::answered(std::uint64_t id, std::uint64_t handler, bool is_down, Received message) {
+  for (Wait* wait = innermost_; wait != nullptr; wait = wait->outer) {
+    const bool is_meant = wait->id == id || (is_down && wait->handler == handler && handler != 0);
+    if (!is_meant || wait->answer) continue;
+    wait->handler = is_down ? 0 : handler;
+    wait->answer = std::move(message);
+    return;
+  }
+  if (is_down) {
+    for (std::uint64_t& known : handlers_) {
+      if (known == handler) known = 0;
+    }
+  }
+  const auto known = futures_.find(id);
+  if (known != futures_.end()) {
+    const PyRef future = PyRef::steal(known->second);
+    futures_.erase(known);
+    resolve(future.get(), *message);
+  } else if (!is_down && handler != 0) {
+    // Its call was given up before its process was known.
+    dismiss(handler, "penstock_release");
+  }
+  spare_ = std::move(message);
+}
+
+PyObject* Caller::result_of(const Message& message) {
+  wire::Reader reader(message.bytes());
+  const Head head = read_head(reader);
+  if (head.operation == Operation::value) return decode(state_, reader);
+  const PyRef error = make_error(state_, reader);
+  if (error) PyErr_SetObject(PyExc_RuntimeError, error.get());
+  return nullptr;
+}
+
+/// An exception of the future itself is reported, not raised.
+void Caller::resolve(PyObject* future, const Message& message) {
+  const ModuleState::Names& names = state_.names;
+  const PyRef done = PyRef::steal(PyObject_CallMethodNoArgs(future, names.done));
+  if (done && done.get() == Py_False) {
+    PyRef value = PyRef::steal(result_of(message));
+    PyObject* const method = value ? names.set_result : names.set_exception;
+    if (!value) value = take_exception();
+    const PyRef set = PyRef::steal(PyObject_CallMethodOneArg(future, method, value.get()));
+  }
+  if (PyErr_Occurred() != nullptr) PyErr_WriteUnraisable(future);
+}
+
+// Futures
+// ------------------------------------------------------------------------------------------------
+
+bool Caller::watch_in(PyObject* loop) {
+  if (!reader_) {
+    PyRef reader = PyRef::steal(new_inbox_reader(state_, *this));
+    if (!reader) return false;
+    auto& object = *reinterpret_cast<InboxReaderObject*>(reader.get());
+    waiter_ = Ref<InboxWaiter>::steal(new (std::nothrow)
+                                          InboxWaiter(Ref<Mailbox>::borrow(object.mailbox)));
+    if (!waiter_) {
+      PyErr_NoMemory();
+      return false;
+    }
+    reader_ = std::move(reader);
+  }
+  return watch_inbox(state_, loop, *reinterpret_cast<InboxReaderObject*>(reader_.get()));
+}
+
+/// While there are futures, so that a loop is told when something comes. What came before is dealt
+/// with at once.
+void Caller::get_in_line() {
+  while (!futures_.empty() && !waiter_->is_linked) {
+    waiter_->retain();  // The line's.
+    waiter_->is_linked = true;
+    inbox_->data_waiters().add(*waiter_);
+    Received message = spare();
+    if (!message) return;  // The loop is told again by the next that comes.
+    const Status status = inbox_->receive_or_wait(*message);
+    if (status == Status::empty) {
+      spare_ = std::move(message);
+      return;
+    }
+    leave_line();
+    if (status == Status::ok) {
+      dispatch(std::move(message));
+    } else {
+      lost();
+    }
+  }
+}
+
+void Caller::leave_line() noexcept {
+  if (!waiter_ || !waiter_->is_linked || !inbox_->data_waiters().remove(*waiter_)) return;
+  waiter_->is_linked = false;
+  waiter_->release();
+}
+
+void Caller::serve() {
+  for (;;) {
+    Received message = spare();
+    if (!message || inbox_->try_receive(*message) != Status::ok) {
+      if (message) spare_ = std::move(message);
+      return;
+    }
+    dispatch(std::move(message));
+  }
+}
+
+void Caller::serve_loop() {
+  serve();
+  if (parking().must_stop(this_context())) {
+    PyErr_SetNone(state_.application_stopped);
+    fail_futures(take_exception().get());
+  }
+  get_in_line();
+}
+
+/// Nobody in Erlang knows the inbox any more.
+void Caller::lost() {
+  process_ = 0;
+  raise_lost();
+  fail_futures(take_exception().get());
+}
+
+void Caller::fail_futures(PyObject* exception) {
+  const auto futures = std::exchange(futures_, {});
+  for (const auto& [id, each] : futures) {
+    const PyRef future = PyRef::steal(each);
+    const PyRef done = PyRef::steal(PyObject_CallMethodNoArgs(each, state_.names.done));
+    if (done && done.get() == Py_False) {
+      const PyRef set =
+          PyRef::steal(PyObject_CallMethodOneArg(each, state_.names.set_exception, exception));
+    }
+    if (PyErr_Occurred() != nullptr) PyErr_WriteUnraisable(each);
+  }
+}
+
+}  // namespace penstock::python

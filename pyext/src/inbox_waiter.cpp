@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inbox_waiter.hpp"
+
+#include "caller.hpp"
+#include "loop_endpoint.hpp"
+#include "parking.hpp"
+#include "types.hpp"
+
+namespace penstock::python {
+
+namespace {
+
+InboxReaderObject& as_reader(PyObject* object) noexcept {
+  return *reinterpret_cast<InboxReaderObject*>(object);
+}
+
+void take_fired(MailboxWaiter* fired) noexcept {
+  while (fired != nullptr) {
+    // The reference that the line held.
+    const auto waiter = Ref<InboxWaiter>::steal(static_cast<InboxWaiter*>(fired));
+    fired = Mailbox::next(*fired);
+    waiter->is_linked = false;
+  }
+}
+
+/// A loop found the eventfd readable.
+PyObject* reader_call(PyObject* object, PyObject*, PyObject*) {
+  InboxReaderObject& self = as_reader(object);
+  self.mailbox->clear();
+  take_fired(self.mailbox->take());
+  if (self.caller != nullptr) self.caller->serve_loop();
+  Py_RETURN_NONE;
+}
+
+void reader_dealloc(PyObject* object) {
+  InboxReaderObject& self = as_reader(object);
+  forget_caller(self);
+  self.mailbox->release();
+  free_instance(object);
+}
+
+PyType_Slot slots[] = {
+    {Py_tp_dealloc, reinterpret_cast<void*>(reader_dealloc)},
+    {Py_tp_call, reinterpret_cast<void*>(reader_call)},
+    {0, nullptr},
+};
+
+PyType_Spec spec = {
+    "erlang._InboxReader", sizeof(InboxReaderObject), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+
+}  // namespace
+
+PyObject* new_inbox_reader(ModuleState& state, Caller& caller) {
+  Ref<LoopMailbox> mailbox = LoopMailbox::create(this_context());
+  if (!mailbox) return PyErr_SetFromErrno(PyExc_OSError);
+  InboxReaderObject* const self = PyObject_New(InboxReaderObject, state.inbox_reader_type);
+  if (self == nullptr) return nullptr;
+  self->mailbox = mailbox.take();
+  self->caller = &caller;
+  parking().add(*self->mailbox);
+  return reinterpret_cast<PyObject*>(self);
+}
+
+void forget_caller(InboxReaderObject& reader) noexcept {
+  if (std::exchange(reader.caller, nullptr) == nullptr) return;
+  parking().remove(*reader.mailbox);
+  take_fired(reader.mailbox->close());
+}
+
+bool watch_inbox(ModuleState& state, PyObject* loop, InboxReaderObject& reader) {
+  EndpointObject* const endpoint = endpoint_of(state, loop);
+  if (endpoint == nullptr) return false;
+  if (endpoint->inbox == reader.mailbox) return true;
+  const PyRef fd = PyRef::steal(PyLong_FromLong(reader.mailbox->fd()));
+  if (!fd) return false;
+  const PyRef added = PyRef::steal(PyObject_CallMethodObjArgs(
+      loop, state.names.add_reader, fd.get(), reinterpret_cast<PyObject*>(&reader), nullptr));
+  if (!added) return false;
+  reader.mailbox->retain();
+  if (endpoint->inbox != nullptr) endpoint->inbox->release();
+  endpoint->inbox = reader.mailbox;
+  return true;
+}
+
+bool add_inbox_reader_type(PyObject* module, ModuleState& state) {
+  return make_type(module, spec, state.inbox_reader_type);
+}
+
+}  // namespace penstock::python
