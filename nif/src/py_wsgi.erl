@@ -140,9 +140,9 @@ handle(Server, Request, Body, Sink) ->
                         {error, not_running}.
 info(Server) ->
     case py_wsgi_server:settings(Server) of
-        #{running := Running, streaming := Streaming} = Settings ->
+        #{running := Running, slots := Slots} = Settings ->
             ok = py_wsgi_server:sweep(Settings),
-            case {ets:info(Running, size), ets:info(Streaming, size)} of
+            case {ets:info(Running, size), py_wsgi_slots:held(Slots)} of
                 {Requests, Incomplete} when is_integer(Requests), is_integer(Incomplete) ->
                     #{requests => Requests, streaming => Incomplete};
                 _Killed ->

@@ -6,7 +6,8 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -import(py_wsgi_case, [start/1, with/1, with/2, request/1, run/3, body/1, environ/3, stream/2,
-                       source/2, paused/1, for_ever/0, open/1, told/1, closed/1]).
+                       source/2, paused/1, for_ever/0, open/1, told/1, closed/1,
+                       incomplete/1, complete/1]).
 
 -compile([export_all, nowarn_export_all]).
 
@@ -330,22 +331,6 @@ waiting_for_a_slot_ends(_) ->
         complete(Last),
         told([{read, 100000}])
     end).
-
-%% A request with a body of 100,000 bytes, of which the last 30,000 are missing.
-incomplete(Server) ->
-    Test = self(),
-    Body = {stream, 100000, fun(Write) ->
-                                ok = Write(<<0:(70000 * 8)>>),
-                                (paused(Test))(Write)
-                            end},
-    Client = eventually:worker(fun() -> run(Server, request("/reads"), Body) end),
-    receive {paused, Source} -> {Client, Source} end.
-
-complete({Client, Source}) ->
-    Source ! {write, <<0:(30000 * 8)>>},
-    receive {wrote, ok} -> ok end,
-    Source ! stop,
-    ?assertEqual([<<"100000">>], [body(R) || R <- eventually:workers([Client], client)]).
 
 dead_requests_do_not_count(_) ->
     with(#{threads => 1, max_queue => 0}, fun(Server) ->
