@@ -67,9 +67,10 @@
 -type body() :: none | {complete, binary()} |
                 {stream, Length :: non_neg_integer() | undefined, source()}.
 
-%% Runs in a process of its own, linked to the caller of `handle/4'. Writes the body piece by piece;
-%% a write waits while the application is slow, and a source whose write failed returns. `ok' means
-%% that the body is complete. The process is killed when the body is no longer wanted.
+%% Runs in a process of its own, which ends when the caller of `handle/4' does. Writes the body
+%% piece by piece; a write waits while the application is slow, and a source whose write failed
+%% returns. `ok' means that the body is complete. The process is killed when the body is no longer
+%% wanted. If somebody else kills it, the request ends: with 500, if the response has not begun.
 -type source() ::
     fun((fun((binary()) -> ok | {error, term()})) -> ok | {error, term()}).
 

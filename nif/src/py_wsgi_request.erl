@@ -98,6 +98,8 @@ collect(#request{tag = Tag, buffer = Buffer, server = Server} = State) ->
                 {complete, Next} -> dispatch(Buffer, Next#request{length = Total});
                 {refused, Status} -> refuse(Status, State)
             end;
+        {Tag, _Monitor, process, _Pump, Reason} ->
+            killed(Reason, State);
         {'DOWN', Server, process, _, _} ->
             refuse(503, State)
     after patience(State) ->
@@ -107,14 +109,21 @@ collect(#request{tag = Tag, buffer = Buffer, server = Server} = State) ->
         end
     end.
 
-%% What a body that has come to its end means for a request without response.
+%% What a body that has come to its end means for a request without response. The pump is as good
+%% as gone, and nothing that it still says matters.
 ended(ok, Total, #request{length = Length} = State) when Length =:= undefined; Length =:= Total ->
-    {complete, State#request{pump = none, body = complete}};
+    {complete, State#request{pump = none, tag = undefined, body = complete}};
 ended(ok, _Total, _State) -> {refused, 400};
 ended({error, limit}, _Total, _State) -> {refused, 413};
 ended({error, unwanted}, _Total, State) ->
-    {complete, State#request{pump = none, body = unwanted}};
+    {complete, State#request{pump = none, tag = undefined, body = unwanted}};
 ended({error, _}, _Total, _State) -> {refused, 400}.
+
+%% The pump was, before it could say how the body ended. That may have come before the buffer had a
+%% writer whose death its reader is told of.
+killed(Reason, #request{buffer = Buffer} = State) ->
+    ok = py_buffer:abort(Buffer, writer_down),
+    broken(500, {body, Reason}, State#request{pump = none}).
 
 patience(#request{pump = none}) ->
     infinity;
@@ -192,7 +201,9 @@ slot(queued, Body, #request{slot = {_, Ref} = Slot, tag = Tag} = State, Deadline
             case ended(Result, Total, State) of
                 {complete, Next} -> submit(Body, Next#request{length = Total});
                 {refused, Status} -> refuse(Status, State)
-            end
+            end;
+        {Tag, _Monitor, process, _Pump, Reason} ->
+            killed(Reason, State)
     after max(0, min(patience(State), Deadline - now_ms())) ->
         case {now_ms() < Deadline, expired(State)} of
             {true, {wait, Next}} -> slot(queued, Body, Next, Deadline);
@@ -264,7 +275,9 @@ took({error, Reason}, #request{pump = Pump, tag = Tag} = State) ->
                     case ended(Result, Total, State) of
                         {complete, Next} -> took({error, Reason}, Next);
                         {refused, Code} -> broken(Code, {body, Result}, State)
-                    end
+                    end;
+                {Tag, _Monitor, process, _Pump, Killed} ->
+                    killed(Killed, State)
             end;
         false ->
             unread(State),
@@ -293,7 +306,9 @@ complete({ok, #request{status = Status, tag = Tag} = State}) ->
             case ended(Result, Total, State) of
                 {complete, Next} -> complete({ok, Next});
                 {refused, _} -> {ok, Status, close}
-            end
+            end;
+        {Tag, _Monitor, process, _Pump, _Reason} ->
+            {ok, Status, close}
     after imminence(State) ->
         unread(State),
         {ok, Status, close}
@@ -341,6 +356,9 @@ wait(Waiter, #request{tag = Tag, server = Server, ready = Ready} = State) ->
                     leave(Waiter, State),
                     broken(Code, {body, Result}, State#request{pump = none})
             end;
+        {Tag, _Monitor, process, _Pump, Reason} ->
+            leave(Waiter, State),
+            killed(Reason, State);
         {'DOWN', Server, process, _, Reason} ->
             leave(Waiter, State),
             broken(503, {server, Reason}, State)

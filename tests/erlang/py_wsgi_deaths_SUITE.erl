@@ -6,7 +6,7 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
--import(py_wsgi_case, [start/1, with/2, request/1, run/3, for_ever/0, told/1,
+-import(py_wsgi_case, [start/1, with/2, request/1, run/3, body/1, for_ever/0, told/1,
                        incomplete/1, complete/1]).
 
 -compile([export_all, nowarn_export_all]).
@@ -16,12 +16,16 @@
 -define(WAIT_MS, 20000).
 
 all() ->
-    [{group, servers}, {group, connections}].
+    [{group, servers}, {group, sources}, {group, connections}].
 
 groups() ->
     [{servers, [],
       [a_server_that_dies_while_a_body_is_awaited, a_server_that_dies_while_a_slot_is_awaited,
        a_server_that_stops_while_a_slot_is_awaited, slots_that_die_take_the_server_along]},
+     {sources, [],
+      [a_source_killed_before_the_application_is_called, a_source_killed_while_a_slot_is_awaited,
+       a_source_killed_while_it_is_read, a_source_killed_after_the_response_began,
+       a_source_killed_after_the_response, a_source_dies_with_its_connection]},
      {connections, [],
       [a_killed_holder_frees_its_slot, a_killed_waiter_takes_no_slot,
        no_point_of_death_loses_a_slot]}].
@@ -84,13 +88,95 @@ slots_that_die_take_the_server_along(_) ->
     after ?WAIT_MS -> error(no_exit)
     end.
 
+%% Sources: however they are killed, and whether or not the connection's process traps exits.
+
+a_source_killed_before_the_application_is_called(_) ->
+    killed(#{}, fun(Server, Ways) ->
+        ?assertEqual(500, code(die(client(Server, "/reads", 10, Ways))))
+    end).
+
+a_source_killed_while_a_slot_is_awaited(_) ->
+    killed(#{threads => 2, max_streaming => 1}, fun(Server, Ways) ->
+        First = incomplete(Server),
+        told([{reading, 1}]),
+        Second = client(Server, "/reads", 70000, Ways),
+        eventually:equal(#{requests => 2, streaming => 1}, fun() -> py_wsgi:info(Server) end),
+        ?assertEqual(500, code(die(Second))),
+        complete(First),
+        told([{read, 100000}])
+    end).
+
+a_source_killed_while_it_is_read(_) ->
+    killed(#{}, fun(Server, Ways) ->
+        Client = client(Server, "/reads", 70000, Ways),
+        told([{reading, 1}]),
+        ?assertEqual(500, code(die(Client))),
+        told([{failed, <<"BufferAborted">>, <<"writer_down">>}])
+    end).
+
+a_source_killed_after_the_response_began(_) ->
+    killed(#{}, fun(Server, Ways) ->
+        Client = client(Server, "/reads_late", 70000, Ways),
+        told([{reading, 1}]),
+        {Outcome, Events} = die(Client),
+        ?assertMatch({error, _}, Outcome),
+        ?assertMatch([{head, <<"200 OK">>, _}, {data, <<"first">>}], Events),
+        told([{failed, <<"BufferAborted">>, <<"writer_down">>}])
+    end).
+
+%% It was expected to say that the body is complete.
+a_source_killed_after_the_response(_) ->
+    with(#{}, fun(Server) ->
+        Test = self(),
+        Source = fun(Write) ->
+                     ok = Write(<<0:(100000 * 8)>>),
+                     Test ! {source, self()},
+                     for_ever()
+                 end,
+        Client = eventually:worker(fun() ->
+            py_wsgi:handle(Server, request("/unread"), {stream, 100000, Source},
+                           fun(_) ->
+                               receive {source, Pid} -> exit(Pid, kill) end,
+                               ok
+                           end)
+        end),
+        receive {source, Pid} -> Client ! {source, Pid} end,
+        Start = erlang:monotonic_time(millisecond),
+        ?assertEqual([{ok, <<"200 OK">>, close}], eventually:workers([Client], client)),
+        ?assert(erlang:monotonic_time(millisecond) - Start < ?AT_ONCE_MS)
+    end).
+
+a_source_dies_with_its_connection(_) ->
+    with(#{}, fun(Server) ->
+        [begin
+             {Client, Source} = client(Server, "/reads", 10, {kill, false}),
+             Monitor = erlang:monitor(process, Source),
+             unlink(Client),
+             exit(Client, Reason),
+             receive {'DOWN', Monitor, process, Source, _} -> ok
+             after ?WAIT_MS -> error(still_alive)
+             end
+         end || Reason <- [kill, shutdown]]
+    end).
+
+%% Leaves nothing behind in the server.
+killed(Options, Test) ->
+    with(Options, fun(Server) ->
+        [begin
+             Test(Server, {Way, Trap}),
+             ?assertEqual(#{requests => 0, streaming => 0}, py_wsgi:info(Server))
+         end || Way <- [kill, heap, guard], Trap <- [false, true]]
+    end).
+
 %% A request whose body stops after that many bytes of 100,000.
-client(Server, Target, Size, Trap) ->
+client(Server, Target, Size, Trap) when is_boolean(Trap) ->
+    client(Server, Target, Size, {kill, Trap});
+client(Server, Target, Size, {Way, Trap}) ->
     Test = self(),
     Body = {stream, 100000, fun(Write) ->
                                 ok = Write(<<0:(Size * 8)>>),
                                 Test ! {source, self()},
-                                for_ever()
+                                receive die -> perish(Way) end
                             end},
     Client = eventually:worker(fun() ->
         process_flag(trap_exit, Trap),
@@ -99,6 +185,26 @@ client(Server, Target, Size, Trap) ->
         Result
     end),
     receive {source, Source} -> {Client, Source} end.
+
+perish(kill) ->
+    exit(self(), kill);
+perish(heap) ->
+    length(lists:seq(1, 10000000));
+perish(guard) ->
+    {links, Linked} = process_info(self(), links),
+    [exit(Process, kill) || Process <- Linked],
+    for_ever().
+
+die({Client, Source}) ->
+    Start = erlang:monotonic_time(millisecond),
+    Source ! die,
+    [Result] = eventually:workers([Client], client),
+    ?assert(erlang:monotonic_time(millisecond) - Start < ?AT_ONCE_MS),
+    ?assertNot(is_process_alive(Source)),
+    Result.
+
+code({{ok, <<Code:3/binary, _/binary>>, close}, [{complete, _, _, _}]}) ->
+    binary_to_integer(Code).
 
 %% Connections
 

@@ -23,7 +23,7 @@ groups() ->
        the_application_is_not_called_before_enough_is_there,
        a_slow_application_slows_the_source, a_body_shorter_than_announced_is_400,
        a_body_longer_than_announced_is_400, a_client_that_leaves_aborts_the_body,
-       a_source_that_fails_aborts_the_body, a_source_that_is_killed_takes_its_owner_along,
+       a_source_that_fails_aborts_the_body,
        an_unread_body_is_given_up, a_connection_survives_a_body_that_was_read]},
      {limits, [],
       [a_large_announced_body_is_413, a_large_chunked_body_is_413, many_headers_are_431,
@@ -159,18 +159,6 @@ a_source_that_fails_aborts_the_body(_) ->
                           run(Server, request("/reads"), {stream, 100000, Fails})),
              told([{reading, 1}, {failed, <<"BufferAborted">>, <<"disconnected">>}])
          end || Fail <- [fun() -> exit({shutdown, recv_error}) end, fun() -> error(oops) end]]
-    end).
-
-a_source_that_is_killed_takes_its_owner_along(_) ->
-    with(fun(Server) ->
-        {Owner, Source} = incomplete(Server),
-        Monitor = erlang:monitor(process, Owner),
-        unlink(Owner),
-        told([{reading, 1}]),
-        exit(Source, kill),
-        receive {'DOWN', Monitor, process, Owner, Reason} -> ?assertEqual(killed, Reason) end,
-        told([{failed, <<"BufferAborted">>, <<"writer_down">>}]),
-        ?assertEqual(#{requests => 0, streaming => 0}, py_wsgi:info(Server))
     end).
 
 an_unread_body_is_given_up(_) ->
