@@ -67,9 +67,10 @@
 -type body() :: none | {complete, binary()} |
                 {stream, Length :: non_neg_integer() | undefined, source()}.
 
-%% Runs in a process of its own, linked to the caller of `handle/4'. Writes the body piece by piece;
-%% a write waits while the application is slow, and a source whose write failed returns. `ok' means
-%% that the body is complete. The process is killed when the body is no longer wanted.
+%% Runs in a process of its own, which ends when the caller of `handle/4' does. Writes the body
+%% piece by piece; a write waits while the application is slow, and a source whose write failed
+%% returns. `ok' means that the body is complete. The process is killed when the body is no longer
+%% wanted. If somebody else kills it, the request ends: with 500, if the response has not begun.
 -type source() ::
     fun((fun((binary()) -> ok | {error, term()})) -> ok | {error, term()}).
 
@@ -140,9 +141,9 @@ handle(Server, Request, Body, Sink) ->
                         {error, not_running}.
 info(Server) ->
     case py_wsgi_server:settings(Server) of
-        #{running := Running, streaming := Streaming} = Settings ->
+        #{running := Running, slots := Slots} = Settings ->
             ok = py_wsgi_server:sweep(Settings),
-            case {ets:info(Running, size), ets:info(Streaming, size)} of
+            case {ets:info(Running, size), py_wsgi_slots:held(Slots)} of
                 {Requests, Incomplete} when is_integer(Requests), is_integer(Incomplete) ->
                     #{requests => Requests, streaming => Incomplete};
                 _Killed ->

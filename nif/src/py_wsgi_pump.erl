@@ -3,14 +3,18 @@
 %% Moves a body from where it comes from into the buffer that the application reads, in a process of
 %% its own: it waits for the client and for the application, so that its owner need not.
 %%
-%% The owner receives {Pump, prebuffered} once enough is there, and {Pump, {ended, Result, Total}}
-%% when nothing more will come; then the buffer is closed or aborted.
+%% The owner receives {Tag, prebuffered} once enough is there, and {Tag, {ended, Result, Total}}
+%% when nothing more will come; then the buffer is closed or aborted. If the process ends before it
+%% could say that, because it was killed, {Tag, _Monitor, process, _Process, Reason} comes instead:
+%% the owner lives on, and can answer its client. The other way round, a pump never outlives its
+%% owner, for which a third process watches both: the pump is somewhere in the code of a source.
 -module(py_wsgi_pump).
 
 -export([start/3, progress/1, is_waiting/1, is_over/1, stop/1]).
 -export_type([pump/0, result/0]).
 
--record(pump, {process :: pid(), tag :: reference(), gauge :: atomics:atomics_ref()}).
+-record(pump, {process :: pid(), monitor :: reference(), tag :: reference(),
+               gauge :: atomics:atomics_ref()}).
 -opaque pump() :: #pump{}.
 
 %% `unwanted': the application does not read any more.
@@ -28,17 +32,19 @@
 %% buffer, or is refused. Headers after a chunked body are the exception that this bounds.
 -define(MAX_HEAP_WORDS, 256 * 1024).
 
-%% @doc Starts it, linked to the caller, which gets the messages, tagged with the reference.
+%% @doc Starts it for the caller, which gets the messages, tagged with the reference.
 -spec start(py_buffer:buffer(), Prebuffer :: pos_integer(), py_wsgi:source()) ->
     {pump(), reference()}.
 start(Buffer, Prebuffer, Source) ->
     Owner = self(),
     Tag = make_ref(),
     Gauge = atomics:new(2, []),
-    Process = spawn_opt(fun() -> run(Buffer, Prebuffer, Source, Owner, Tag, Gauge) end,
-                        [link, {max_heap_size, #{size => ?MAX_HEAP_WORDS, kill => true,
-                                                 error_logger => true}}]),
-    {#pump{process = Process, tag = Tag, gauge = Gauge}, Tag}.
+    {Process, Monitor} =
+        spawn_opt(fun() -> run(Buffer, Prebuffer, Source, Owner, Tag, Gauge) end,
+                  [{monitor, [{tag, Tag}]},
+                   {max_heap_size, #{size => ?MAX_HEAP_WORDS, kill => true,
+                                     error_logger => true}}]),
+    {#pump{process = Process, monitor = Monitor, tag = Tag, gauge = Gauge}, Tag}.
 
 %% @doc How many bytes have been written.
 -spec progress(pump()) -> non_neg_integer().
@@ -58,23 +64,26 @@ is_over(#pump{gauge = Gauge}) ->
 %% @doc Ends it, wherever it is, and returns when it has: nobody reads from the client any more, and
 %% no message of it is left.
 -spec stop(pump()) -> ok.
-stop(#pump{process = Process, tag = Tag} = Pump) ->
+stop(#pump{process = Process, monitor = First, tag = Tag} = Pump) ->
+    true = erlang:demonitor(First),
+    %% Of its own: what the first had to say may have been received.
     Monitor = erlang:monitor(process, Process),
-    true = erlang:unlink(Process),
     %% One that is over is about to give the buffer its reason.
     is_over(Pump) orelse exit(Process, kill),
     receive {'DOWN', Monitor, process, _, _} -> ok end,
-    receive {'EXIT', Process, _} -> ok after 0 -> ok end,
     flush(Tag).
 
 flush(Tag) ->
     receive
-        {Tag, _} -> flush(Tag)
+        {Tag, _} -> flush(Tag);
+        {Tag, _, process, _, _} -> flush(Tag)
     after 0 ->
         ok
     end.
 
 run(Buffer, Prebuffer, Source, Owner, Tag, Gauge) ->
+    Pump = self(),
+    _ = spawn_link(fun() -> guard(Owner, Pump) end),
     ok = py_buffer:controlling_process(Buffer, self()),
     Write = fun(Chunk) -> write(Chunk, Buffer, Prebuffer, Owner, Tag, Gauge) end,
     Result = outcome(run_source(Source, Write), get(Tag)),
@@ -84,8 +93,16 @@ run(Buffer, Prebuffer, Source, Owner, Tag, Gauge) ->
     ok = case Result of
              ok -> py_buffer:close(Buffer);
              {error, Reason} -> py_buffer:abort(Buffer, reason(Reason))
-         end,
-    true = erlang:unlink(Owner).
+         end.
+
+%% Linked to the pump, which would have nobody to end it if this were killed.
+guard(Owner, Pump) ->
+    Owned = erlang:monitor(process, Owner),
+    Pumping = erlang:monitor(process, Pump),
+    receive
+        {'DOWN', Owned, process, _, _} -> exit(Pump, kill);
+        {'DOWN', Pumping, process, _, _} -> true
+    end.
 
 %% HTTP servers report a client that left by exiting.
 run_source(Source, Write) ->

@@ -8,6 +8,8 @@
 
 %% `pump': `none' when there is no streamed body, or nothing more to come of it.
 %% `body': `unwanted' when the application stopped reading.
+%% `slot': of a body that the application was to get before it was complete.
+%% `server': the monitor of it.
 %% `status': of the response, once the sink has it.
 -record(request, {settings :: py_wsgi_server:settings() | not_running,
                   request :: py_wsgi:request(),
@@ -19,6 +21,7 @@
                   body = complete :: complete | incomplete | unwanted,
                   deadline = infinity :: integer() | infinity,
                   progress = 0 :: non_neg_integer(),
+                  slot :: py_wsgi_slots:slot() | undefined,
                   response :: py_channel:channel() | undefined,
                   ready :: reference() | undefined,
                   server :: reference() | undefined,
@@ -41,7 +44,7 @@ run(Settings, #{headers := Headers} = Request, Body, Sink) ->
         true -> refuse(503, State);
         false when length(Headers) > MaxHeaders -> refuse(431, State);
         false when is_integer(Length), Length > MaxBody -> refuse(413, State);
-        false -> start(Body, State#request{length = Length})
+        false -> watch(Body, State#request{length = Length})
     end.
 
 length_of(none) -> undefined;
@@ -50,6 +53,15 @@ length_of({stream, undefined, Source}) when is_function(Source, 1) -> undefined;
 length_of({stream, Length, Source})
   when is_integer(Length), Length >= 0, Length =< ?MAX_LENGTH, is_function(Source, 1) -> Length;
 length_of(Body) -> error(badarg, [Body]).
+
+%% Whatever the request waits for, it does not come from a server that died.
+watch(Body, #request{settings = #{server := Server}} = State) ->
+    Monitor = erlang:monitor(process, Server),
+    try
+        start(Body, State#request{server = Monitor})
+    after
+        erlang:demonitor(Monitor, [flush])
+    end.
 
 start(none, State) ->
     dispatch(none, State);
@@ -77,7 +89,7 @@ start({stream, Length, Source}, #request{settings = Settings} = State) ->
 
 %% Before the application is called.
 
-collect(#request{tag = Tag, buffer = Buffer} = State) ->
+collect(#request{tag = Tag, buffer = Buffer, server = Server} = State) ->
     receive
         {Tag, prebuffered} ->
             dispatch(Buffer, State);
@@ -85,7 +97,11 @@ collect(#request{tag = Tag, buffer = Buffer} = State) ->
             case ended(Result, Total, State) of
                 {complete, Next} -> dispatch(Buffer, Next#request{length = Total});
                 {refused, Status} -> refuse(Status, State)
-            end
+            end;
+        {Tag, _Monitor, process, _Pump, Reason} ->
+            killed(Reason, State);
+        {'DOWN', Server, process, _, _} ->
+            refuse(503, State)
     after patience(State) ->
         case expired(State) of
             {wait, Next} -> collect(Next);
@@ -93,14 +109,21 @@ collect(#request{tag = Tag, buffer = Buffer} = State) ->
         end
     end.
 
-%% What a body that has come to its end means for a request without response.
+%% What a body that has come to its end means for a request without response. The pump is as good
+%% as gone, and nothing that it still says matters.
 ended(ok, Total, #request{length = Length} = State) when Length =:= undefined; Length =:= Total ->
-    {complete, State#request{pump = none, body = complete}};
+    {complete, State#request{pump = none, tag = undefined, body = complete}};
 ended(ok, _Total, _State) -> {refused, 400};
 ended({error, limit}, _Total, _State) -> {refused, 413};
 ended({error, unwanted}, _Total, State) ->
-    {complete, State#request{pump = none, body = unwanted}};
+    {complete, State#request{pump = none, tag = undefined, body = unwanted}};
 ended({error, _}, _Total, _State) -> {refused, 400}.
+
+%% The pump was, before it could say how the body ended. That may have come before the buffer had a
+%% writer whose death its reader is told of.
+killed(Reason, #request{buffer = Buffer} = State) ->
+    ok = py_buffer:abort(Buffer, writer_down),
+    broken(500, {body, Reason}, State#request{pump = none}).
 
 patience(#request{pump = none}) ->
     infinity;
@@ -153,52 +176,51 @@ is_full(#{running := Running, threads := Threads, max_queue := MaxQueue} = Setti
 
 %% An incomplete body needs a slot. While it waits for one it may become complete, and need none.
 stream(Body, #request{settings = #{slots := Slots, queue_timeout := Timeout}} = State) ->
-    Ref = make_ref(),
-    slot(py_nif:channel_receive_wait(Slots, Ref), Body, State#request{ready = Ref},
-         now_ms() + Timeout).
+    case py_wsgi_slots:ask(Slots) of
+        {Answer, Slot} ->
+            try
+                slot(Answer, Body, State#request{slot = Slot}, now_ms() + Timeout)
+            after
+                py_wsgi_slots:leave(Slot)
+            end;
+        stopped ->
+            refuse(503, State)
+    end.
 
-slot({ok, slot}, Body, #request{settings = Settings} = State, _Deadline) ->
-    ok = py_wsgi_server:hold_slot(Settings),
+%% Who gives out slots ends when the server does, and before it if that stops.
+slot(granted, Body, State, _Deadline) ->
     submit(Body, State);
-slot({error, _}, _Body, State, _Deadline) ->
-    refuse(503, State);
-slot({fired, Result}, Body, #request{ready = Ref} = State, Deadline) ->
-    receive {penstock_ready, Ref} -> ok end,
-    slot(Result, Body, State, Deadline);
-slot({wait, Waiter}, Body, #request{ready = Ref, tag = Tag} = State, Deadline) ->
+slot(queued, Body, #request{slot = {_, Ref} = Slot, tag = Tag} = State, Deadline) ->
     receive
-        {penstock_ready, Ref} ->
-            slot(py_nif:channel_receive_again(Waiter), Body, State, Deadline);
+        {Ref, granted} ->
+            slot(granted, Body, State, Deadline);
+        {'DOWN', Ref, process, _, _} ->
+            refuse(503, State);
         {Tag, {ended, Result, Total}} ->
-            leave(Waiter, State),
+            ok = py_wsgi_slots:leave(Slot),
             case ended(Result, Total, State) of
                 {complete, Next} -> submit(Body, Next#request{length = Total});
                 {refused, Status} -> refuse(Status, State)
-            end
+            end;
+        {Tag, _Monitor, process, _Pump, Reason} ->
+            killed(Reason, State)
     after max(0, min(patience(State), Deadline - now_ms())) ->
         case {now_ms() < Deadline, expired(State)} of
-            {true, {wait, Next}} ->
-                slot({wait, Waiter}, Body, Next, Deadline);
-            {true, expired} ->
-                leave(Waiter, State),
-                time_out(State);
-            {false, _} ->
-                leave(Waiter, State),
-                ok = py_wsgi_server:sweep(State#request.settings),
-                refuse(503, State)
+            {true, {wait, Next}} -> slot(queued, Body, Next, Deadline);
+            {true, expired} -> time_out(State);
+            {false, _} -> refuse(503, State)
         end
     end.
 
 submit(Body, #request{settings = Settings, response = Response} = State) ->
-    #{requests := Requests, server := Server} = Settings,
+    #{requests := Requests} = Settings,
     case py_channel:send(Requests, message(Body, State)) of
         ok ->
-            Monitor = erlang:monitor(process, Server),
-            try respond(State#request{ready = make_ref(), server = Monitor})
+            try
+                respond(State#request{ready = make_ref()})
             after
                 %% Whoever still writes, because it did not come to its end, learns it now.
-                ok = py_channel:close(Response),
-                erlang:demonitor(Monitor, [flush])
+                ok = py_channel:close(Response)
             end;
         {error, too_large} ->
             refuse(413, State);
@@ -253,7 +275,9 @@ took({error, Reason}, #request{pump = Pump, tag = Tag} = State) ->
                     case ended(Result, Total, State) of
                         {complete, Next} -> took({error, Reason}, Next);
                         {refused, Code} -> broken(Code, {body, Result}, State)
-                    end
+                    end;
+                {Tag, _Monitor, process, _Pump, Killed} ->
+                    killed(Killed, State)
             end;
         false ->
             unread(State),
@@ -282,7 +306,9 @@ complete({ok, #request{status = Status, tag = Tag} = State}) ->
             case ended(Result, Total, State) of
                 {complete, Next} -> complete({ok, Next});
                 {refused, _} -> {ok, Status, close}
-            end
+            end;
+        {Tag, _Monitor, process, _Pump, _Reason} ->
+            {ok, Status, close}
     after imminence(State) ->
         unread(State),
         {ok, Status, close}
@@ -323,13 +349,16 @@ wait(Waiter, #request{tag = Tag, server = Server, ready = Ready} = State) ->
             wait(Waiter, State);
         {Tag, {ended, Result, Total}} ->
             case ended(Result, Total, State) of
-                {complete, Next} ->
-                    ok = py_wsgi_server:free_slot(State#request.settings),
+                {complete, #request{slot = Slot} = Next} ->
+                    ok = py_wsgi_slots:leave(Slot),
                     wait(Waiter, Next);
                 {refused, Code} ->
                     leave(Waiter, State),
                     broken(Code, {body, Result}, State#request{pump = none})
             end;
+        {Tag, _Monitor, process, _Pump, Reason} ->
+            leave(Waiter, State),
+            killed(Reason, State);
         {'DOWN', Server, process, _, Reason} ->
             leave(Waiter, State),
             broken(503, {server, Reason}, State)

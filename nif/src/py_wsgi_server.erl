@@ -12,16 +12,15 @@
 -behaviour(gen_server).
 
 -export([start_link/1, settings/1, is_stopping/1]).
--export([collect/1, enter/2, hold_slot/1, free_slot/1, leave/1, sweep/1]).
+-export([collect/1, enter/2, leave/1, sweep/1]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([settings/0]).
 
-%% The options, and what belongs to the running server: the queue; the slots for incomplete bodies
-%% that are free, as messages; and the tables of processes with a request that waits for its body,
-%% that is queued or runs, and that holds a slot.
+%% The options, and what belongs to the running server: the queue; who gives out slots for
+%% incomplete bodies; and the tables of processes with a request that waits for its body, and that
+%% is queued or runs.
 -type settings() :: #{server := pid(), requests := py_channel:channel(),
-                      slots := py_channel:channel(),
-                      collecting := ets:table(), running := ets:table(), streaming := ets:table(),
+                      slots := pid(), collecting := ets:table(), running := ets:table(),
                       stopping := atomics:atomics_ref(), atom() => term()}.
 
 -record(worker, {context :: pid(), serving :: reference()}).
@@ -82,32 +81,9 @@ insert(Table, Row, #{server := Server}) ->
             false
     end.
 
-%% The calling process has taken a slot.
--spec hold_slot(settings()) -> ok.
-hold_slot(#{streaming := Streaming} = Settings) ->
-    _ = insert(Streaming, {self()}, Settings),
-    ok.
-
-%% Its body is complete, or it is over. Does nothing for a process without a slot.
--spec free_slot(settings()) -> ok.
-free_slot(Settings) ->
-    free_slot(self(), Settings).
-
-free_slot(Process, #{streaming := Streaming, slots := Slots}) ->
-    try ets:take(Streaming, Process) of
-        [_] ->
-            _ = py_channel:send(Slots, slot),  % Closed while the server stops.
-            ok;
-        [] ->
-            ok
-    catch
-        error:badarg -> ok  % The server was killed.
-    end.
-
 -spec leave(settings()) -> ok.
 leave(#{server := Server, collecting := Collecting, running := Running} = Settings) ->
     ok = delete(Collecting, self()),
-    ok = free_slot(Settings),
     ok = delete(Running, self()),
     case is_stopping(Settings) of
         true ->
@@ -120,11 +96,10 @@ leave(#{server := Server, collecting := Collecting, running := Running} = Settin
 %% Forgets requests whose processes were killed. Nobody else can tell the application that such a
 %% client is gone, which is why an application that waits long for its client asks for this.
 -spec sweep(settings()) -> ok.
-sweep(#{collecting := Collecting, running := Running} = Settings) ->
+sweep(#{collecting := Collecting, running := Running}) ->
     [ok = delete(Collecting, Pid) || {Pid} <- rows(Collecting),
                                      not is_process_alive(Pid)],
     [begin
-         ok = free_slot(Pid, Settings),
          ok = delete(Running, Pid),
          ok = py_channel:close(Response)
      end || {Pid, Response} <- rows(Running), not is_process_alive(Pid)],
@@ -159,13 +134,11 @@ init(#{app := App, paths := Paths, threads := Threads, max_streaming := Streams}
             {stop, not_started};
         {ok, true} ->
             {ok, Requests} = py_channel:new(#{max_size => ?QUEUE_BYTES}),
-            {ok, Slots} = py_channel:new(),
-            [ok = py_channel:send(Slots, slot) || _ <- lists:seq(1, Streams)],
+            {ok, Slots} = py_wsgi_slots:start_link(Streams),
             Table = [public, {write_concurrency, true}],
             Settings = Options#{server => self(), requests => Requests, slots => Slots,
                                 collecting => ets:new(collecting, Table),
                                 running => ets:new(running, Table),
-                                streaming => ets:new(streaming, Table),
                                 stopping => atomics:new(1, [])},
             State = #state{settings = Settings, key = erlang:unique_integer([positive])},
             ready(lists:foldl(fun start_worker/2, {ok, State}, lists:seq(1, Threads)));
@@ -178,7 +151,7 @@ load(App, Paths) ->
     {ok, Context} = py_context:start_link({self(), 1}),
     Result = py:call(Context, 'erlang.wsgi', check,
                      [App, [unicode:characters_to_binary(Path) || Path <- Paths]]),
-    ok = stop_contexts([Context]),
+    ok = stop_processes([Context]),
     Result.
 
 ready({ok, #state{settings = Settings} = State}) ->
@@ -220,6 +193,8 @@ handle_cast(_Request, State) ->
     {noreply, State}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
+handle_info({'EXIT', Slots, Reason}, #state{settings = #{slots := Slots}} = State) ->
+    {stop, {slots, Reason}, State};
 handle_info({'EXIT', Context, Reason}, State) ->
     case [Index || {Index, #worker{context = Its}} <- workers(State), Its =:= Context] of
         [Index] -> replace(Index, Reason, fun() -> start_worker(Index, {ok, State}) end, State);
@@ -276,12 +251,12 @@ finish(Grace, #state{settings = Settings} = State) ->
     Late = [Pid || {Pid, _} <- ets:tab2list(Running)],
     requests([{Pid, erlang:monitor(process, Pid)} || Pid <- lists:usort(Early ++ Late)], Deadline),
     _ = persistent_term:erase({?MODULE, self()}),
-    ok = py_channel:close(Slots),
+    ok = stop_processes([Slots]),
     ok = py_channel:close(Requests),
     %% What applications do after their response's last byte is waited for, too.
     threads([{Serving, Context} || {_, #worker{context = Context, serving = Serving}}
                                        <- workers(State)], Deadline),
-    stop_contexts([Context || {_, #worker{context = Context}} <- workers(State)]),
+    stop_processes([Context || {_, #worker{context = Context}} <- workers(State)]),
     %% What is left is not answered by the application any more, but by those who wait for it.
     Abandoned = [{Pid, erlang:monitor(process, Pid), Response}
                  || {Pid, Response} <- ets:tab2list(Running)],
@@ -313,8 +288,8 @@ threads(Left, Deadline) ->
     end.
 
 %% All at once: each may have to give up on code that does not end.
-stop_contexts(Contexts) ->
-    Monitors = [erlang:monitor(process, Context) || Context <- Contexts],
-    [exit(Context, shutdown) || Context <- Contexts],
+stop_processes(Processes) ->
+    Monitors = [erlang:monitor(process, Process) || Process <- Processes],
+    [exit(Process, shutdown) || Process <- Processes],
     [receive {'DOWN', Monitor, process, _, _} -> ok end || Monitor <- Monitors],
     ok.

@@ -7,7 +7,8 @@
 
 -export([init_per_suite/1, end_per_suite/1]).
 -export([start/1, with/1, with/2, request/1, run/3, data/1, body/1, environ/3]).
--export([stream/2, source/2, paused/1, for_ever/0, open/1, told/1, closed/1]).
+-export([stream/2, source/2, paused/1, for_ever/0, incomplete/1, complete/1]).
+-export([open/1, told/1, closed/1]).
 
 -define(WAIT_MS, 20000).
 
@@ -98,6 +99,22 @@ obey(Test, Write) ->
 
 for_ever() ->
     receive never -> ok end.
+
+%% A request with a body of 100,000 bytes, of which the last 30,000 are missing.
+incomplete(Server) ->
+    Test = self(),
+    Body = {stream, 100000, fun(Write) ->
+                                ok = Write(<<0:(70000 * 8)>>),
+                                (paused(Test))(Write)
+                            end},
+    Client = eventually:worker(fun() -> run(Server, request("/reads"), Body) end),
+    receive {paused, Source} -> {Client, Source} end.
+
+complete({Client, Source}) ->
+    Source ! {write, <<0:(30000 * 8)>>},
+    receive {wrote, ok} -> ok end,
+    Source ! stop,
+    ?assertEqual([<<"100000">>], [body(R) || R <- eventually:workers([Client], client)]).
 
 open(Gate) ->
     {ok, _} = py:call(wsgi_cases, open_gate, [list_to_binary(Gate)]).

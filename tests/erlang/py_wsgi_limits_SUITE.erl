@@ -6,7 +6,8 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -import(py_wsgi_case, [start/1, with/1, with/2, request/1, run/3, body/1, environ/3, stream/2,
-                       source/2, paused/1, for_ever/0, open/1, told/1, closed/1]).
+                       source/2, paused/1, for_ever/0, open/1, told/1, closed/1,
+                       incomplete/1, complete/1]).
 
 -compile([export_all, nowarn_export_all]).
 
@@ -22,7 +23,7 @@ groups() ->
        the_application_is_not_called_before_enough_is_there,
        a_slow_application_slows_the_source, a_body_shorter_than_announced_is_400,
        a_body_longer_than_announced_is_400, a_client_that_leaves_aborts_the_body,
-       a_source_that_fails_aborts_the_body, a_source_that_is_killed_takes_its_owner_along,
+       a_source_that_fails_aborts_the_body,
        an_unread_body_is_given_up, a_connection_survives_a_body_that_was_read]},
      {limits, [],
       [a_large_announced_body_is_413, a_large_chunked_body_is_413, many_headers_are_431,
@@ -158,18 +159,6 @@ a_source_that_fails_aborts_the_body(_) ->
                           run(Server, request("/reads"), {stream, 100000, Fails})),
              told([{reading, 1}, {failed, <<"BufferAborted">>, <<"disconnected">>}])
          end || Fail <- [fun() -> exit({shutdown, recv_error}) end, fun() -> error(oops) end]]
-    end).
-
-a_source_that_is_killed_takes_its_owner_along(_) ->
-    with(fun(Server) ->
-        {Owner, Source} = incomplete(Server),
-        Monitor = erlang:monitor(process, Owner),
-        unlink(Owner),
-        told([{reading, 1}]),
-        exit(Source, kill),
-        receive {'DOWN', Monitor, process, Owner, Reason} -> ?assertEqual(killed, Reason) end,
-        told([{failed, <<"BufferAborted">>, <<"writer_down">>}]),
-        ?assertEqual(#{requests => 0, streaming => 0}, py_wsgi:info(Server))
     end).
 
 an_unread_body_is_given_up(_) ->
@@ -330,22 +319,6 @@ waiting_for_a_slot_ends(_) ->
         complete(Last),
         told([{read, 100000}])
     end).
-
-%% A request with a body of 100,000 bytes, of which the last 30,000 are missing.
-incomplete(Server) ->
-    Test = self(),
-    Body = {stream, 100000, fun(Write) ->
-                                ok = Write(<<0:(70000 * 8)>>),
-                                (paused(Test))(Write)
-                            end},
-    Client = eventually:worker(fun() -> run(Server, request("/reads"), Body) end),
-    receive {paused, Source} -> {Client, Source} end.
-
-complete({Client, Source}) ->
-    Source ! {write, <<0:(30000 * 8)>>},
-    receive {wrote, ok} -> ok end,
-    Source ! stop,
-    ?assertEqual([<<"100000">>], [body(R) || R <- eventually:workers([Client], client)]).
 
 dead_requests_do_not_count(_) ->
     with(#{threads => 1, max_queue => 0}, fun(Server) ->

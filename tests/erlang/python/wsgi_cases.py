@@ -201,6 +201,20 @@ def reads(environ, start_response):
     return [b'%d' % total]
 
 
+def reads_late(environ, start_response):
+    """Answers first, and tells why it cannot read."""
+    def produce():
+        yield b'first'
+        tell('reading', 1)
+        try:
+            yield b'%d' % len(environ['wsgi.input'].read())
+        except OSError as error:
+            tell('failed', type(error).__name__, error.reason)
+            raise
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return produce()
+
+
 def gated(environ, start_response):
     """Runs until somebody opens the gate named by the query."""
     tell('entered', environ['QUERY_STRING'])
