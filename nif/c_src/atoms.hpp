@@ -14,11 +14,11 @@ namespace penstock::nif {
   atom(closed) atom(content_length) atom(context_died) atom(contexts) atom(corrupt) \
   atom(dropped_sends) atom(empty) atom(enomem) atom(error) atom(eval) atom(exec) \
   atom(fired) atom(improper_list) atom(internal) atom(invalid_buffer) \
-  atom(invalid_channel) atom(limit) atom(max_size) atom(no_reader) atom(none) atom(ok) \
+  atom(invalid_channel) atom(limit) atom(max_size) atom(no_reader) atom(none) atom(ok) atom(owngil) \
   atom(penstock_forward) atom(penstock_ready) atom(penstock_stopped) atom(pinned) \
   atom(pinned_bytes) atom(py_forwarder) atom(read) atom(size) atom(stopped) \
   atom(too_deep) atom(too_large) atom(too_long) atom(undefined) atom(unhashable_key) \
-  atom(unsupported) atom(wait) atom(waiters) atom(written)
+  atom(unsupported) atom(wait) atom(worker) atom(waiters) atom(written)
 // clang-format on
 
 struct Atoms {

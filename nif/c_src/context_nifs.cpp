@@ -126,6 +126,11 @@ ERL_NIF_TERM set_stopped(ErlNifEnv* /*env*/, const ERL_NIF_TERM* argv) {
 
 ERL_NIF_TERM context_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   if (enif_is_ref(env, argv[0]) == 0) throw BadArg();
+  if (argv[1] == atoms().owngil) {
+    const ERL_NIF_TERM text = make_text(env, "own-GIL contexts need Python 3.12 or newer");
+    return make_error(env, enif_make_tuple2(env, atoms().unsupported, text));
+  }
+  if (argv[1] != atoms().worker) throw BadArg();
   ErlNifPid owner{};
   (void)enif_self(env, &owner);
   const Ref<ExitNotice> notice = Ref<ExitNotice>::steal(new ExitNotice(owner, argv[0]));

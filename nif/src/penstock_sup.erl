@@ -5,7 +5,8 @@
 %%   penstock_sup ─┬─ py_forwarder     sends to processes of other nodes for Python
 %%                 ├─ py_callback_server ── py_caller, for each Python thread that calls Erlang
 %%                 ├─ py_runtime       starts Python
-%%                 └─ py_context_sup ── py_context, one for each Python thread
+%%                 ├─ py_context_sup ── py_context, one for each Python thread
+%%                 └─ py_async         runs py:async_call, in a context of its own
 %%
 %% `rest_for_one': contexts need a runtime that has started.
 -module(penstock_sup).
@@ -29,4 +30,5 @@ init([]) ->
            #{id => py_callback_server, start => {py_callback_server, start_link, []}},
            #{id => py_runtime, start => {py_runtime, start_link, []}},
            #{id => py_context_sup, start => {py_context_sup, start_link, []},
-             type => supervisor}]}}.
+             type => supervisor},
+           #{id => py_async, start => {py_async, start_link, []}}]}}.

@@ -24,7 +24,9 @@
 -module(py).
 
 -export([start_contexts/0, contexts_started/0, context/0, context/1]).
--export([call/3, call/4, call/5, eval/1, eval/2, eval/3, exec/1, exec/2]).
+-export([call/3, call/4, call/5, eval/1, eval/2, eval/3, eval/4, exec/1, exec/2, exec/3]).
+-export([async_call/3, async_call/4, await/1, await/2, async_await/1, async_await/2,
+         async_gather/1, async_gather/2]).
 -export([register_function/2, register_function/3, unregister_function/1]).
 -export([interrupt/1, version/0]).
 -export_type([name/0, code/0, options/0, result/0, error/0]).
@@ -42,6 +44,9 @@
 -type result() :: {ok, term()} | error().
 
 -define(POOL_TIMEOUT_MS, 30000).
+-define(AWAIT_TIMEOUT_MS, 30000).
+%% {?ASYNC, Ref} => the process whose end means that no result will come.
+-define(ASYNC, '$penstock_async').
 
 %% @doc The contexts of the default pool, which start with the application.
 -spec start_contexts() -> {ok, [pid()]} | {error, not_started}.
@@ -126,6 +131,14 @@ eval(Context, Code, Locals) when is_pid(Context), is_map(Locals) ->
 eval(Context, Code, Locals) ->
     error(badarg, [Context, Code, Locals]).
 
+%% @doc The same, with options: `timeout'.
+-spec eval(pid(), code(), map(), #{timeout => timeout()}) -> result().
+eval(Context, Code, Locals, Options)
+  when is_pid(Context), is_map(Locals), is_map(Options) ->
+    request(Context, eval, {text(Code), Locals}, only_timeout(Options));
+eval(Context, Code, Locals, Options) ->
+    error(badarg, [Context, Code, Locals, Options]).
+
 %% @doc Runs statements in the default pool, within 30 s.
 -spec exec(code()) -> ok | error().
 exec(Code) ->
@@ -138,8 +151,126 @@ exec(Context, Code) when is_pid(Context) ->
 exec(Context, Code) ->
     error(badarg, [Context, Code]).
 
-%% @doc Lets Python call a function by name: `erlang.call(Name, A, B)' calls `Function([A, B])'. Takes
-%% the place of one that had the name before. Names are atoms, binaries or strings.
+%% @doc Runs statements in that context, with options: `timeout'.
+-spec exec(pid(), code(), #{timeout => timeout()}) -> ok | error().
+exec(Context, Code, Options) when is_pid(Context), is_map(Options) ->
+    request(Context, exec, {text(Code)}, only_timeout(Options));
+exec(Context, Code, Options) ->
+    error(badarg, [Context, Code, Options]).
+
+%% @doc Starts `Module.Function(*Args)' and does not wait: on an asyncio loop if it is a coroutine
+%% function, else on a thread. The result comes as the message `{async_result, Ref, Result}', or to
+%% `await/1'.
+-spec async_call(name(), name(), [term()]) -> reference().
+async_call(Module, Function, Args) ->
+    async_call(Module, Function, Args, #{}).
+
+%% @doc The same, with keyword arguments.
+-spec async_call(name(), name(), [term()], map()) -> reference().
+async_call(Module, Function, Args, Kwargs) when is_list(Args), is_map(Kwargs) ->
+    case py_async:submit(self(), text(Module), text(Function), Args, Kwargs) of
+        {ok, Ref, Server} ->
+            _ = put({?ASYNC, Ref}, Server),
+            Ref;
+        {error, _} = Error ->
+            Ref = make_ref(),
+            self() ! {async_result, Ref, Error},
+            Ref
+    end;
+async_call(Module, Function, Args, Kwargs) ->
+    error(badarg, [Module, Function, Args, Kwargs]).
+
+%% @doc The result of an `async_call' of this process, for at most 30 s.
+-spec await(reference()) -> result().
+await(Ref) ->
+    await(Ref, ?AWAIT_TIMEOUT_MS).
+
+%% @doc The same, for at most `Timeout' ms; after that the result may still come, as a message.
+-spec await(reference(), timeout()) -> result().
+await(Ref, Timeout) when is_reference(Ref) ->
+    is_timeout(Timeout) orelse error(badarg, [Ref, Timeout]),
+    Monitor = case get({?ASYNC, Ref}) of
+        undefined -> make_ref();
+        Server -> erlang:monitor(process, Server)
+    end,
+    Result = receive
+        {async_result, Ref, Found} -> Found;
+        {py_response, Ref, Found} -> Found;
+        {'DOWN', Monitor, process, _Server, Reason} ->
+            receive
+                {async_result, Ref, Found} -> Found
+            after 0 ->
+                {error, {context_died, Reason}}
+            end
+    after Timeout ->
+        {error, timeout}
+    end,
+    erlang:demonitor(Monitor, [flush]),
+    Result =:= {error, timeout} orelse erase({?ASYNC, Ref}),
+    Result;
+await(Ref, Timeout) ->
+    error(badarg, [Ref, Timeout]).
+
+%% @doc `await/1' by its other name.
+-spec async_await(reference()) -> result().
+async_await(Ref) ->
+    await(Ref).
+
+%% @doc `await/2' by its other name.
+-spec async_await(reference(), timeout()) -> result().
+async_await(Ref, Timeout) ->
+    await(Ref, Timeout).
+
+%% @doc Runs calls at the same time, for at most 30 s: all their values, in their order, or the
+%% first error in that order.
+-spec async_gather([{name(), name(), [term()]} | {name(), name(), [term()], map()}]) ->
+    {ok, [term()]} | error().
+async_gather(Calls) ->
+    async_gather(Calls, ?AWAIT_TIMEOUT_MS).
+
+%% @doc The same, for at most `Timeout' ms.
+-spec async_gather([{name(), name(), [term()]} | {name(), name(), [term()], map()}], timeout()) ->
+    {ok, [term()]} | error().
+async_gather(Calls, Timeout) when is_list(Calls) ->
+    is_timeout(Timeout) orelse error(badarg, [Calls, Timeout]),
+    Started = [case Call of
+        {Module, Function, Args} -> {Module, Function, Args, #{}};
+        {_Module, _Function, _Args, _Kwargs} -> Call;
+        _ -> error(badarg, [Calls, Timeout])
+    end || Call <- Calls],
+    %% In a process of its own, where results that come too late end.
+    Parent = self(),
+    Tag = make_ref(),
+    {Pid, Monitor} = spawn_monitor(fun() -> Parent ! {Tag, gather(Started, Timeout)}, ok end),
+    receive
+        {Tag, Result} ->
+            erlang:demonitor(Monitor, [flush]),
+            Result;
+        {'DOWN', Monitor, process, Pid, {Reason, _Stack}} ->
+            error(Reason, [Calls, Timeout])
+    end;
+async_gather(Calls, Timeout) ->
+    error(badarg, [Calls, Timeout]).
+
+-spec gather([{name(), name(), [term()], map()}], timeout()) -> {ok, [term()]} | error().
+gather(Calls, Timeout) ->
+    Deadline = py_wait:deadline(Timeout, [Calls, Timeout]),
+    Refs = [async_call(Module, Function, Args, Kwargs)
+            || {Module, Function, Args, Kwargs} <- Calls],
+    Results = [await(Ref, py_wait:remaining(Deadline)) || Ref <- Refs],
+    case [Error || {error, _} = Error <- Results] of
+        [] -> {ok, [Value || {ok, Value} <- Results]};
+        [First | _] -> First
+    end.
+
+only_timeout(Options) ->
+    Timeout = maps:get(timeout, Options, infinity),
+    is_timeout(Timeout) andalso map_size(maps:remove(timeout, Options)) =:= 0
+        orelse error(badarg, [Options]),
+    Timeout.
+
+%% @doc Lets Python call a function by name: `erlang.call(Name, A, B)' calls `Function([A, B])'.
+%% Takes the place of one that had the name before. Names are atoms, binaries or strings.
 -spec register_function(py_callback:name(), fun(([term()]) -> term())) -> ok.
 register_function(Name, Function) ->
     py_callback:register(Name, Function).

@@ -15,7 +15,7 @@
 -export([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
          buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -export([runtime_start/3, runtime_version/0, set_stopped/1]).
--export([context_new/1, context_submit/5, context_interrupt/1, context_interrupt/2,
+-export([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
          context_stop/1, call_cancel/1, call_answer/2]).
 -export([debug_counters/0, debug_fail_allocations/1]).
 -export([priv_dir/0]).
@@ -31,7 +31,7 @@
 -nifs([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
        buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -nifs([runtime_start/3, runtime_version/0, set_stopped/1]).
--nifs([context_new/1, context_submit/5, context_interrupt/1, context_interrupt/2,
+-nifs([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
        context_stop/1, call_cancel/1, call_answer/2]).
 -nifs([debug_counters/0, debug_fail_allocations/1]).
 -on_load(load/0).
@@ -216,13 +216,16 @@ set_stopped(_Stopped) -> erlang:nif_error(not_loaded).
 
 %% @doc Starts a Python thread that belongs to the calling process: it is stopped when that dies.
 %% `{penstock_stopped, Ref}' comes when the thread has ended, for whatever reason.
--spec context_new(Ref :: reference()) -> {ok, context()} | {error, enomem}.
-context_new(_Ref) -> erlang:nif_error(not_loaded).
+%% `worker': of the one interpreter; `owngil': with an interpreter of its own.
+-spec context_new(Ref :: reference(), py_context:mode()) ->
+    {ok, context()} | {error, enomem | {unsupported, binary()}}.
+context_new(_Ref, _Mode) -> erlang:nif_error(not_loaded).
 
 %% @doc Queues a request: `{Module, Function, Args, Kwargs}' to call, `{Code, Locals}' to eval,
 %% `{Code}' to exec. The answer is the message `{Ref, ok | {ok, Term} | {error, Reason}}'; exactly
-%% one comes, unless the call is cancelled. `Path': the contexts (their processes) whose threads wait
-%% for the caller; if this one is among them the request runs there, inside of the one that waits.
+%% one comes, unless the call is cancelled. `Path': the contexts (their processes) whose threads
+%% wait for the caller; if this one is among them the request runs there, inside of the one that
+%% waits.
 -spec context_submit(context(), call | eval | exec, tuple(), Ref :: reference(),
                      Path :: [pid()]) ->
     {ok, call()} | {error, {context_died, stopped} | enomem | unsupported()}.

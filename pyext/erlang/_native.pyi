@@ -3,6 +3,7 @@
 
 from _typeshed import ReadableBuffer, WriteableBuffer
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterable, Iterator
+from erlang.calls import AsyncCall
 from types import TracebackType
 from typing import (
     Any,
@@ -370,6 +371,48 @@ class ByteChannel(AsyncIterator[bytes]):
     ) -> None: ...
     def __hash__(self) -> int: ...
     def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class ScheduleMarker:
+    """Return it from a function that Erlang called, and the call goes on as it says."""
+
+@final
+class InlineScheduleMarker:
+    """Return it from a function that Erlang called, and the call goes on as it says."""
+
+def call(name: str, /, *args: Any) -> Any:
+    """Call the Erlang function registered under name, and return what it returns.
+
+    Blocks, without the GIL, for as long as it takes; from any thread. Raises RuntimeError if it
+    fails or there is none, with the attributes error_class, reason and stack."""
+
+def _start_call(name: str, /, *args: Any) -> AsyncCall:
+    """Return a future of the running loop for a call's result."""
+
+def schedule(name: str, /, *args: Any) -> ScheduleMarker:
+    """Return a marker: returned to Erlang, the call goes on with an Erlang function."""
+
+def schedule_py(
+    module: str,
+    func: str,
+    args: list[Any] | tuple[Any, ...] | None = None,
+    kwargs: dict[str, Any] | None = None,
+) -> ScheduleMarker:
+    """Return a marker: returned to Erlang, the call goes on with a Python function, behind all
+    requests that wait for the context. The arguments are converted as those from Erlang are."""
+
+def schedule_inline(
+    module: str,
+    func: str,
+    args: list[Any] | tuple[Any, ...] | None = None,
+    kwargs: dict[str, Any] | None = None,
+) -> InlineScheduleMarker:
+    """Return a marker: returned to Erlang, the call goes on with a Python function, after one other
+    request had its turn. The arguments stay what they are."""
+
+def consume_time_slice(percent: int, /) -> bool:
+    """Count percent (1 to 100) of a time slice of 1 ms as used, beside the time that has passed.
+    Return whether it is used up, and the work is to be split."""
 
 def send(pid: Pid, term: Any, /) -> None:
     """Send a term to an Erlang process. Never blocks.

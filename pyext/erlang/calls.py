@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any
 
 from erlang import _native
@@ -15,18 +15,21 @@ class AsyncCall(asyncio.Future[Any]):
     """A call of async_call() that has begun: a future which also is a coroutine, for those who take
     only coroutines. So gather() and wait() need no task for it."""
 
-    __slots__ = ("_steps",)
+    __slots__ = ("_waiting",)
+    _waiting: Generator[Any, Any, Any]
+
+    def _steps(self) -> Generator[Any, Any, Any]:
+        try:
+            return self._waiting
+        except AttributeError:
+            self._waiting = self.__await__()
+            return self._waiting
 
     def send(self, value: Any) -> Any:
-        try:
-            steps = self._steps
-        except AttributeError:
-            steps = self._steps = self.__await__()
-        return steps.send(value)
+        return self._steps().send(value)
 
     def throw(self, *exception: Any) -> Any:
-        self.cancel()
-        return super().__await__().throw(*exception)
+        return self._steps().throw(*exception)
 
     def close(self) -> None:
         self.cancel()

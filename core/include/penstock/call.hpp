@@ -9,8 +9,8 @@
 
 namespace penstock {
 
-/// The first element of each wire tuple that Erlang sends to a thread of Python. numbers.hrl has the
-/// same for Erlang.
+/// The first element of each wire tuple that Erlang sends to a thread of Python. numbers.hrl has
+/// the same for Erlang.
 ///
 /// Requests to a context. Path: the contexts (pids) whose threads wait for what this comes from.
 ///   call    {.., Call as handle, Path, Module, Function, Args list, Kwargs map}

@@ -37,9 +37,9 @@ class SpinBudget {
   /// longer one.
   void learn(std::int64_t waited_ns) noexcept {
     std::uint32_t const budget = ns_.load(order::relaxed);
-    ns_.store(waited_ns < limit_ns_ ? std::min(limit_ns_, std::max(2 * budget, kFirst_ns))
-                                    : budget / 2,
-              order::relaxed);
+    ns_.store(
+        waited_ns < limit_ns_ ? std::min(limit_ns_, std::max(2 * budget, kFirst_ns)) : budget / 2,
+        order::relaxed);
   }
 
  private:
