@@ -34,6 +34,8 @@
 -define(TABLE, py_contexts).
 %% How long a thread may take to end before it is left to itself.
 -define(PATIENCE_MS, 2000).
+%% How long a call may take before its caller watches the context.
+-define(SOON_MS, 1).
 
 %% @doc Starts a context that belongs to no pool.
 -spec new() -> {ok, pid()} | {error, term()}.
@@ -109,13 +111,10 @@ exec(Context, Code) ->
 request(Context, Operation, Arguments, Timeout) ->
     case lookup(Context) of
         {ok, Native} ->
-            Ref = erlang:monitor(process, Context),
-            case py_nif:context_submit(Native, Operation, Arguments, Ref, py_caller:path()) of
-                {ok, Call} ->
-                    await(Native, Call, Ref, Timeout);
-                {error, _} = Error ->
-                    erlang:demonitor(Ref, [flush]),
-                    Error
+            Ref = make_ref(),
+            case submit_to(Native, Operation, Arguments, Ref) of
+                {ok, Call} -> await(Context, Native, Call, Ref, Timeout);
+                {error, _} = Error -> Error
             end;
         error ->
             {error, {context_died, noproc}}
@@ -127,7 +126,7 @@ request(Context, Operation, Arguments, Timeout) ->
 submit(Context, Operation, Arguments, Ref) ->
     case lookup(Context) of
         {ok, Native} ->
-            case py_nif:context_submit(Native, Operation, Arguments, Ref, py_caller:path()) of
+            case submit_to(Native, Operation, Arguments, Ref) of
                 {ok, _Call} -> ok;
                 {error, _} = Error -> Error
             end;
@@ -143,17 +142,34 @@ interrupt(Context) ->
         error -> {error, {context_died, noproc}}
     end.
 
-await(Native, Call, Ref, Timeout) ->
+submit_to(Native, Operation, Arguments, Ref) ->
+    py_nif:context_submit(Native, Operation, Arguments, Ref, py_caller:path()).
+
+%% Short calls do without a monitor: it would wake the context's process twice for each.
+await(Context, Native, Call, Ref, Timeout) ->
+    Soon = min(?SOON_MS, Timeout),
+    receive
+        {Ref, Result} -> Result
+    after Soon ->
+        Left = case Timeout of
+            infinity -> infinity;
+            _ -> Timeout - Soon
+        end,
+        await_monitored(Context, Native, Call, Ref, Left)
+    end.
+
+await_monitored(Context, Native, Call, Ref, Timeout) ->
+    Monitor = erlang:monitor(process, Context),
     receive
         {Ref, Result} ->
-            erlang:demonitor(Ref, [flush]),
+            erlang:demonitor(Monitor, [flush]),
             Result;
-        {'DOWN', Ref, process, _Context, Reason} ->
+        {'DOWN', Monitor, process, _Context, Reason} ->
             give_up(Call, Ref, {error, {context_died, Reason}})
     after Timeout ->
         Result = give_up(Call, Ref, {error, timeout}),
         ok = py_nif:context_interrupt(Native, Call),
-        erlang:demonitor(Ref, [flush]),
+        erlang:demonitor(Monitor, [flush]),
         Result
     end.
 
