@@ -4,7 +4,8 @@
 %% Sticky (the default): a process is bound to a context when it first needs one, by the scheduler
 %% that it runs on then, and stays with it, because its namespace is there. If that context dies it
 %% is bound anew. With `{context_choice, round_robin}' in the application's environment a process
-%% that is not bound takes the next context with each call: for functions of modules, not for namespaces.
+%% that is not bound takes the next context with each call: for functions of modules, not for
+%% namespaces.
 -module(py_context_router).
 
 -export([get_context/0, next_context/0, bind_context/1, unbind_context/0]).

@@ -17,7 +17,8 @@ namespace penstock::python {
 /// one must not get it.
 class Executor::Running {
  public:
-  Running(Interruptible& owner, const Call& call) noexcept : owner_(owner), call_{&call} {
+  Running(Executor& executor, const Call& call) noexcept
+      : state_(executor.state_), owner_(executor.interrupts_), call_{&call} {
     parking().begin(owner_, call_);
   }
   ~Running() { (void)end(); }
@@ -30,12 +31,18 @@ class Executor::Running {
     // Interrupts are set with the GIL, which we hold: from here on none comes.
     const bool was_requested = parking().end(owner_);
     PyThreadState* const thread = PyThreadState_Get();
-    if (thread->async_exc == nullptr) return was_requested;
-    PyThreadState_SetAsyncExc(thread->thread_id, nullptr);
-    return true;
+    const bool was_set = thread->async_exc != nullptr;
+    PyObject* next = nullptr;
+    // One that was meant for what we run inside of has been spent on us.
+    if (owner_.running != nullptr && parking().take_request(owner_)) {
+      next = parking().is_stopping(owner_) ? state_.application_stopped : PyExc_KeyboardInterrupt;
+    }
+    if (was_set || next != nullptr) PyThreadState_SetAsyncExc(thread->thread_id, next);
+    return was_requested || was_set;
   }
 
  private:
+  ModuleState& state_;
   Interruptible& owner_;
   RunningCall call_;
   bool has_ended_ = false;
@@ -123,7 +130,7 @@ void Executor::serve(const Message& message, bool is_nested) {
 void Executor::run(const Request& request, wire::Reader& reader, bool is_nested) {
   // Before start(): an interrupt that comes with a cancellation finds the call here, or the
   // cancellation comes first and start() refuses.
-  Running running(interrupts_, *request.call);
+  Running running(*this, *request.call);
   if (request.operation == Operation::resume ? !request.call->is_running()
                                              : !request.call->start()) {
     return;
@@ -174,6 +181,7 @@ void Executor::settle(Running& running, const Ref<Call>& call, Operation operati
 bool Executor::go_elsewhere(const Ref<Call>& call, PyObject* marker) {
   const MarkerObject& to = as_marker(marker);
   if (is_inline_marker(state_, marker)) {
+    if (chains_.empty()) parking().set_suspended(interrupts_, true);
     chains_.push_back({call, path_, PyRef::borrow(marker)});
     return true;
   }
@@ -225,16 +233,22 @@ void Executor::go_on() {
   chains_.pop_front();
   std::swap(path_, chain.path);
   {
-    Running running(interrupts_, *chain.call);
+    Running running(*this, *chain.call);
     if (chain.call->is_running()) {
       begin_time_slice();
-      PyRef result = call_marked(*chain.call, chain.marker.get());
+      PyRef result;
+      if (parking().take_suspended_request(interrupts_)) {
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
+      } else {
+        result = call_marked(*chain.call, chain.marker.get());
+      }
       settle(running, chain.call, Operation::call, std::move(result));
       namespaces_.settle(*chain.call);
     }
   }
   std::swap(path_, chain.path);
   PyErr_Clear();
+  if (chains_.empty()) parking().set_suspended(interrupts_, false);
 }
 
 PyRef Executor::call_marked(Call& call, PyObject* marker) {
