@@ -62,6 +62,10 @@ ErlNifFunc functions[] = {
     {"context_stop",                  1, guarded<context_stop>,                  0},  // Only asks.
     {"call_cancel",                   1, guarded<call_cancel>,                   0},
 
+    // Python's output. Never block; no GIL.
+    {"output_open",                   3, guarded<output_open>,                   0},
+    {"output_close",                  0, guarded<output_close>,                  0},
+
     // Insight
     {"debug_counters",                0, guarded<debug_counters>,                0},
     {"debug_fail_allocations",        1, guarded<debug_fail_allocations>,        0},

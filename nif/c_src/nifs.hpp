@@ -24,6 +24,8 @@ Body buffer_new, buffer_write, buffer_write_wait, buffer_write_again, buffer_clo
 Body runtime_start, runtime_version, set_stopped;
 Body context_new, context_submit, context_interrupt, context_interrupt_call, context_stop;
 Body call_cancel;
+// output_nifs.cpp
+Body output_open, output_close;
 // debug_nifs.cpp
 Body debug_counters, debug_fail_allocations;
 

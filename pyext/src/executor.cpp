@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "executor.hpp"
 
+#include "call_scope.hpp"
 #include "decode.hpp"
 #include "encode.hpp"
 #include "exceptions.hpp"
@@ -74,6 +75,7 @@ void Executor::run(Operation operation, Call& call, wire::Reader& reader) {
     // cancellation comes first and start() refuses.
     const Running running(interrupts_, call);
     if (!call.start()) return;
+    const CallScope scope(state_, call.caller());
     const PyRef result = operation == Operation::call   ? call_function(call, reader)
                          : operation == Operation::eval ? evaluate(call, reader)
                                                         : execute_statements(call, reader);

@@ -14,6 +14,7 @@
 #include "functions.hpp"
 #include "loop_endpoint.hpp"
 #include "opaque.hpp"
+#include "output.hpp"
 #include "penstock/host.hpp"
 
 namespace penstock::python {
@@ -98,6 +99,7 @@ int execute(PyObject* module) {
                     add_byte_view_type(module, *state) && add_iterator_type(module, *state) &&
                     add_awaitable_type(module, *state) && add_endpoint_type(module, *state) &&
                     add_buffer_errors(module, *state) && add_buffer_type(module, *state) &&
+                    PyModule_AddFunctions(module, output_functions) == 0 &&
                     (host() != nullptr || add_test_functions(module));
   return done ? 0 : -1;
 }
