@@ -201,8 +201,9 @@ handle({text, Kind, Caller, Text}, #state{writer = {Kind, Caller}} = State) ->
 handle({text, Kind, Caller, Text}, State) ->
     add_text(Text, (send_text(State))#state{writer = {Kind, Caller}});
 handle({log, Level, Caller, Text, Where, Time}, State) ->
-    py_log:write(Level, Caller, leader_of(Caller), Text, Where, Time),
-    State;
+    Sent = send_text(State),
+    ok = py_log:write(Level, Caller, leader_of(Caller), Text, Where, Time),
+    Sent;
 handle({sync, Channel, Number}, State) ->
     Sent = send_text(State),
     _ = py_channel:send(Channel, Number),

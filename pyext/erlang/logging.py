@@ -29,8 +29,8 @@ class Handler(logging.Handler):
     """Sends records to Erlang's logger, with level, file, line, and the calling process.
 
     The formatter makes the text; by default that is the message and, after it, the traceback. It
-    waits while Erlang is slower, without holding a lock. While the application does not run, records
-    of level WARNING and above go to the stderr that the VM was started with.
+    waits while Erlang is slower, without holding a lock. While the application does not run,
+    records of level WARNING and above go to the stderr that the VM was started with.
 
     Added to the root logger when Python starts in the VM. To have it back after a configuration
     that removed it: "class": "erlang.logging.Handler".

@@ -26,7 +26,7 @@ class Outlet {
     const std::lock_guard lock(mutex_);
     return settings_;
   }
-  [[nodiscard]] Ref<Channel> exchange(Ref<Channel> channel) noexcept {
+  [[nodiscard]] Ref<Channel> replace(Ref<Channel> channel) noexcept {
     const std::lock_guard lock(mutex_);
     std::swap(channel, channel_);
     return channel;
@@ -50,7 +50,7 @@ Outlet& outlet() noexcept {
 
 Ref<Channel> replace_channel(Ref<Channel> successor) noexcept {
   // In this order: whoever finds the old one closed finds its successor, or none.
-  Ref<Channel> old = outlet().exchange(std::move(successor));
+  Ref<Channel> old = outlet().replace(std::move(successor));
   if (old) old->close();
   return old;
 }
