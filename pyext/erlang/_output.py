@@ -38,6 +38,11 @@ _PATIENCE = 5.0
 class _Outlet:
     """The channel to py_output, looked up again when it has been closed."""
 
+    # Erlang expects atoms, which are made in the VM only.
+    text: Any = "text"
+    log: Any = "log"
+    sync: Any = "sync"
+
     channel: Channel | None = None
     is_cut = False  # In a child made by fork: nobody takes anything there.
 
@@ -58,7 +63,7 @@ class _Outlet:
         self.channel = None
 
 
-_outlet = _Outlet()
+outlet = _Outlet()
 
 
 def send(message: tuple[Any, ...]) -> bool:
@@ -67,12 +72,12 @@ def send(message: tuple[Any, ...]) -> bool:
     Raises KeyboardInterrupt and ApplicationStopped, as every wait in Penstock does, and ValueError
     if the message is too large.
     """
-    while (channel := _outlet.current()) is not None:
+    while (channel := outlet.current()) is not None:
         try:
             channel.send(message)
             return True
         except ChannelClosed:
-            _outlet.forget(channel)
+            outlet.forget(channel)
     return False
 
 
@@ -189,7 +194,7 @@ class OutputStream(io.TextIOBase):
     def send_text(self, text: str, caller: Pid | None) -> None:
         for start in range(0, len(text), _PIECE):
             piece = text if len(text) <= _PIECE else text[start:start + _PIECE]
-            if not send((_TEXT, self._kind, caller, encoded(piece))):
+            if not send((outlet.text, self._kind, caller, encoded(piece))):
                 self.write_original(text[start:])
                 return
 
@@ -276,9 +281,6 @@ class _Reply(threading.local):
 
 
 _reply = _Reply()
-# Atoms are made in the VM only.
-_TEXT: Any = None
-_SYNC: Any = None
 # Not sys's: those may be replaced while a call has a line begun.
 _streams: list[OutputStream] = []
 
@@ -292,7 +294,7 @@ def _settle() -> None:
         stream.flush()
     reply = _reply
     reply.number += 1
-    if not send((_SYNC, reply.channel, reply.number)):
+    if not send((outlet.sync, reply.channel, reply.number)):
         return
     try:
         while reply.channel.receive(_PATIENCE) != reply.number:
@@ -303,8 +305,8 @@ def _settle() -> None:
 
 def install(logs: bool, text: bool) -> None:
     """Called once, by the interpreter inside the VM, before any other code runs."""
-    global _TEXT, _SYNC
-    _TEXT, _SYNC = _native.atom("text"), _native.atom("sync")
+    for name in ("text", "log", "sync"):
+        setattr(outlet, name, _native.atom(name))
     if text:
         stdout = OutputStream("<stdout>", _native.atom("stdout"), sys.__stdout__)
         stderr = OutputStream("<stderr>", _native.atom("stderr"), sys.__stderr__)
@@ -316,5 +318,5 @@ def install(logs: bool, text: bool) -> None:
         from erlang.logging import Handler
 
         logging.getLogger().addHandler(Handler())
-    os.register_at_fork(after_in_child=_outlet.cut)
+    os.register_at_fork(after_in_child=outlet.cut)
     _native._at_call_end(_settle)

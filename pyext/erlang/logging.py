@@ -63,7 +63,7 @@ class Handler(logging.Handler):
                  _text(fields.get("name")), _text(fields.get("module")),
                  _text(fields.get("funcName")), _text(fields.get("threadName")))
         level, created = _integer(fields.get("levelno")), _microseconds(fields.get("created"))
-        log = _native.atom("log")
+        log = _output.outlet.log
         try:
             return _output.send((log, level, caller, _output.encoded(text), where, created))
         except ValueError:

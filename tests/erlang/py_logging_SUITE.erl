@@ -201,7 +201,8 @@ text_and_records_keep_their_order(_) ->
         fake_leader:run(Leader, fun() -> py:call(output_cases, log_and_print, [Count]) end),
     %% The two come from different processes: each kind in its order. Text that waited for more to
     %% be sent with it would be fewer requests, and this would wait for the rest.
-    Found = [Text || _ <- lists:seq(1, 2 * Count), #{msg := {string, Text}} <- [log_capture:next()]],
+    Events = [log_capture:next() || _ <- lists:seq(1, 2 * Count)],
+    Found = texts(Events),
     _ = log_capture:stop(),
     Numbered = fun(First, End) -> [<<First, " ", (integer_to_binary(N))/binary, End/binary>>
                                    || N <- lists:seq(0, Count - 1)]
