@@ -28,29 +28,24 @@ class Outlet {
   }
   [[nodiscard]] Ref<Channel> replace(Ref<Channel> channel) noexcept {
     const std::lock_guard lock(mutex_);
-    std::swap(channel, channel_);
-    return channel;
+    return Ref<Channel>::steal(std::exchange(channel_, channel.take()));
   }
   [[nodiscard]] Ref<Channel> channel() noexcept {
     const std::lock_guard lock(mutex_);
-    return channel_;
+    return Ref<Channel>::borrow(channel_);
   }
 
  private:
   std::mutex mutex_;
   OutputSettings settings_;
-  Ref<Channel> channel_;
+  Channel* channel_ = nullptr;  // Owned. Not a Ref: threads may outlast static destructors.
 };
 
-Outlet& outlet() noexcept {
-  // Never destroyed: threads of Python may outlast static objects.
-  static auto& only = *new Outlet;
-  return only;
-}
+constinit Outlet outlet;
 
 Ref<Channel> replace_channel(Ref<Channel> successor) noexcept {
   // In this order: whoever finds the old one closed finds its successor, or none.
-  Ref<Channel> old = outlet().replace(std::move(successor));
+  Ref<Channel> old = outlet.replace(std::move(successor));
   if (old) old->close();
   return old;
 }
@@ -67,7 +62,7 @@ PyObject* note_output(PyObject*, PyObject*) {
 }
 
 PyObject* output_channel(PyObject*, PyObject*) {
-  Ref<Channel> channel = outlet().channel();
+  Ref<Channel> channel = outlet.channel();
   if (!channel) Py_RETURN_NONE;
   return new_channel_capsule(std::move(channel));
 }
@@ -87,14 +82,14 @@ PyObject* at_call_end(PyObject* module, PyObject* callable) {
 }  // namespace
 
 Ref<Channel> open_output(Ref<Channel> channel, OutputSettings settings) {
-  outlet().set_settings(settings);
+  outlet.set_settings(settings);
   return replace_channel(std::move(channel));
 }
 
 Ref<Channel> close_output() { return replace_channel({}); }
 
 bool install_output() {
-  const OutputSettings settings = outlet().settings();
+  const OutputSettings settings = outlet.settings();
   if (!settings.logs && !settings.text) return true;
   const PyRef module = PyRef::steal(PyImport_ImportModule("erlang._output"));
   if (!module) return false;
