@@ -219,7 +219,7 @@ a_waiting_record_can_be_interrupted(_) ->
     Printer = fake_leader:adopt(Leader, fun() ->
                                             py:call(py:context(3), output_cases, print_for_ever, [])
                                         end),
-    py_output_SUITE:until_it_stays_the_same(fun() -> fake_leader:requests(Leader) end),
+    py_output_SUITE:until_python_waits(),
     Loggers = [fake_leader:adopt(Leader, fun() ->
                                              py:call(py:context(Index), output_cases, log_for_ever,
                                                      [])

@@ -258,7 +258,7 @@ who_is_faster_than_the_leader_waits(Config) ->
     Context = py:context(1),
     Printer = fake_leader:adopt(Leader,
                                 fun() -> py:call(Context, output_cases, print_for_ever, []) end),
-    until_it_stays_the_same(fun() -> fake_leader:requests(Leader) end),
+    until_python_waits(),
     Shown = byte_size(fake_leader:text(Leader)),
     ?assert(Shown < 700000),
     {message_queue_len, 0} = process_info(whereis(py_output), message_queue_len),
@@ -267,7 +267,7 @@ who_is_faster_than_the_leader_waits(Config) ->
     eventually:true(fun() -> byte_size(fake_leader:text(Leader)) > 5 * Shown end),
     %% A wait in print() is interrupted as any other.
     fake_leader:mute(Leader),
-    until_it_stays_the_same(fun() -> fake_leader:requests(Leader) end),
+    until_python_waits(),
     ok = py:interrupt(Context),
     %% The end of the call waits for its output.
     fake_leader:speak(Leader),
@@ -305,7 +305,7 @@ a_leader_that_never_answers_is_given_up(Config) ->
     Context = py:context(1),
     Printer = fake_leader:adopt(Mute,
                                 fun() -> py:call(Context, output_cases, print_for_ever, []) end),
-    until_it_stays_the_same(fun() -> fake_leader:requests(Mute) end),
+    until_python_waits(),
     %% Seconds later, but it does arrive.
     ok = fake_leader:run(Other, fun() -> py:exec(py:context(2), "print('me, too')") end),
     eventually:equal(<<"me, too\n">>, fun() -> fake_leader:text(Other) end),
@@ -364,7 +364,7 @@ a_stop_while_a_thread_prints(Config) ->
     ?assertEqual({ended, none}, eventually:message(ended)),
     fake_leader:mute(Leader),
     {ok, none} = py:call(output_cases, print_for_ever_in_thread, [self()]),
-    until_it_stays_the_same(fun() -> fake_leader:requests(Leader) end),
+    until_python_waits(),
     ?assert(stop_time() < 2500),
     %% Its wait for room ended, and so did the thread.
     ?assertEqual({ended, none}, eventually:message(ended)).
@@ -376,7 +376,7 @@ a_stop_while_a_leader_is_mute(Config) ->
                                               py:call(py:context(Index), output_cases, Function, [])
                                           end)
                 || {Index, Function} <- [{1, print_for_ever}, {2, log_for_ever}]],
-    until_it_stays_the_same(fun() -> fake_leader:requests(Leader) end),
+    until_python_waits(),
     ?assert(stop_time() < 2500),
     [?assertMatch({error, _}, Result) || Result <- eventually:workers(Printers, printing)].
 
@@ -466,18 +466,14 @@ stop_time() ->
     ct:log("stopped in ~b ms", [Took]),
     Took.
 
-%% More than once in a row, some milliseconds apart.
-until_it_stays_the_same(Value) ->
-    Key = make_ref(),
-    put(Key, {none, 0}),
+%% The channel to py_output is full, for text and records of up to 10000 bytes.
+until_python_waits() ->
     eventually:true(fun() ->
-                        Now = Value(),
-                        {Before, Times} = get(Key),
-                        Same = case Now of Before when Now > 0 -> Times + 1; _ -> 0 end,
-                        put(Key, {Now, Same}),
-                        Same >= 200
-                    end),
-    erase(Key).
+                        State = sys:get_state(py_output),
+                        #{size := Size, max_size := Max} =
+                            py_channel:info(element(2, State)),  % Its first field.
+                        Size > Max - 10000 orelse Size
+                    end).
 
 count(What, List) ->
     length([Found || Found <- List, Found =:= What]).
