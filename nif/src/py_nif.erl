@@ -17,6 +17,7 @@
 -export([runtime_start/3, runtime_version/0, set_stopped/1]).
 -export([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
          context_stop/1, call_cancel/1, call_answer/2]).
+-export([output_open/3, output_close/0]).
 -export([debug_counters/0, debug_fail_allocations/1]).
 -export([priv_dir/0]).
 -export_type([channel/0, buffer/0, waiter/0, context/0, call/0, unsupported/0, send_error/0,
@@ -33,6 +34,7 @@
 -nifs([runtime_start/3, runtime_version/0, set_stopped/1]).
 -nifs([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
        context_stop/1, call_cancel/1, call_answer/2]).
+-nifs([output_open/3, output_close/0]).
 -nifs([debug_counters/0, debug_fail_allocations/1]).
 -on_load(load/0).
 
@@ -251,6 +253,19 @@ call_cancel(_Call) -> erlang:nif_error(not_loaded).
 %% @doc Answers a call that runs and was handed to Erlang (erlang.schedule).
 -spec call_answer(call(), {ok, term()} | {error, term()}) -> ok.
 call_answer(_Call, _Result) -> erlang:nif_error(not_loaded).
+
+%% Python's output
+
+%% @doc What Python prints and logs goes to that channel of terms from now on. Returns the channel
+%% that was there before, which is closed; what is queued in it may still be taken. The two flags
+%% count if Python has not started yet.
+-spec output_open(channel(), Logs :: boolean(), Text :: boolean()) ->
+    none | {ok, channel()} | {error, invalid_channel}.
+output_open(_Channel, _Logs, _Text) -> erlang:nif_error(not_loaded).
+
+%% @doc What Python prints goes to where it would go without us from now on. Returns as above.
+-spec output_close() -> none | {ok, channel()}.
+output_close() -> erlang:nif_error(not_loaded).
 
 %% Insight
 

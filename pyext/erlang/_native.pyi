@@ -2,7 +2,7 @@
 """The native half of the package. What can be a term is typed Any: see docs/types.md."""
 
 from _typeshed import ReadableBuffer, WriteableBuffer
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Iterator
 from erlang.calls import AsyncCall
 from types import TracebackType
 from typing import (
@@ -432,3 +432,18 @@ def whereis(name: str | bytes | Atom, /) -> Pid | None:
 
 def atom(name: str, /) -> Atom:
     """Return the Erlang atom of that name, of at most 255 characters."""
+
+def _caller() -> Pid | None:
+    """Return the pid of the Erlang process whose call runs on this thread, or None."""
+
+def _note_output() -> None:
+    """The call that runs on this thread, if any, has written something."""
+
+def _output_channel() -> object | None:
+    """Return the reference of the channel that output goes to, or None: nobody takes it."""
+
+def _reply_channel() -> object:
+    """Return the reference of a new channel without limit."""
+
+def _at_call_end(callable: Callable[[], object], /) -> None:
+    """Have callable called at the end of each call that has written something."""

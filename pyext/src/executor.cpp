@@ -2,8 +2,10 @@
 #include "executor.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
+#include "call_scope.hpp"
 #include "decode.hpp"
 #include "encode.hpp"
 #include "exceptions.hpp"
@@ -21,13 +23,18 @@ class Executor::Running {
       : state_(executor.state_), owner_(executor.interrupts_), call_{&call} {
     parking().begin(owner_, call_);
   }
-  ~Running() { (void)end(); }
+  /// May wait for output to be handled, see CallScope.
+  ~Running() noexcept(false) { (void)end(); }
   Running(const Running&) = delete;
   Running& operator=(const Running&) = delete;
 
+  /// It has started, and is not cancelled.
+  void begin_scope() { scope_.emplace(state_, call_.call->caller()); }
+
   /// True: it was to be interrupted, and was not. Once.
-  bool end() noexcept {
+  bool end() {
     if (std::exchange(has_ended_, true)) return false;
+    scope_.reset();
     // Interrupts are set with the GIL, which we hold: from here on none comes.
     const bool was_requested = parking().end(owner_);
     PyThreadState* const thread = PyThreadState_Get();
@@ -45,6 +52,7 @@ class Executor::Running {
   ModuleState& state_;
   Interruptible& owner_;
   RunningCall call_;
+  std::optional<CallScope> scope_;
   bool has_ended_ = false;
 };
 
@@ -135,6 +143,7 @@ void Executor::run(const Request& request, wire::Reader& reader, bool is_nested)
                                              : !request.call->start()) {
     return;
   }
+  running.begin_scope();
   begin_time_slice();
   PyRef result = perform(request, reader);
   // Nobody else gets a turn while something waits for this: it goes on here.
@@ -158,20 +167,23 @@ PyRef Executor::perform(const Request& request, wire::Reader& reader) {
 /// Answers with the result, or with the exception that is set; or sees to it that the call goes on.
 void Executor::settle(Running& running, const Ref<Call>& call, Operation operation, PyRef result) {
   Message answer;
-  if (result && operation == Operation::exec) return call->finish(Call::Outcome::ok, answer);
+  auto outcome = operation == Operation::exec ? Call::Outcome::ok : Call::Outcome::ok_term;
+  bool is_done = result && operation == Operation::exec;
   if (result && (is_marker(state_, result.get()) || is_inline_marker(state_, result.get()))) {
-    if (running.end()) {
+    if (!is_done && running.end()) {
       PyErr_SetNone(PyExc_KeyboardInterrupt);
-    } else if (go_elsewhere(call, result.get())) {
+    } else if (!is_done && go_elsewhere(call, result.get())) {
       return;
     }
-  } else if (result && encode(state_, answer, result.get())) {
-    (void)running.end();
-    return call->finish(Call::Outcome::ok_term, answer);
+  } else if (result && !is_done) {
+    is_done = encode(state_, answer, result.get());
   }
-  describe_exception(answer);
+  if (!is_done) {
+    outcome = Call::Outcome::error_term;
+    describe_exception(answer);
+  }
   (void)running.end();
-  call->finish(Call::Outcome::error_term, answer);
+  call->finish(outcome, answer);
 }
 
 // Markers
@@ -235,6 +247,7 @@ void Executor::go_on() {
   {
     Running running(*this, *chain.call);
     if (chain.call->is_running()) {
+      running.begin_scope();
       begin_time_slice();
       PyRef result;
       if (parking().take_suspended_request(interrupts_)) {
