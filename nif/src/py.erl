@@ -45,8 +45,8 @@
 
 -define(POOL_TIMEOUT_MS, 30000).
 -define(AWAIT_TIMEOUT_MS, 30000).
-%% {?ASYNC, Ref} => the process whose end means that no result will come.
--define(ASYNC, '$penstock_async').
+%% How long a task may take to say that it was cancelled, when its loop ends.
+-define(LAST_WORDS_MS, 2000).
 
 %% @doc The contexts of the default pool, which start with the application.
 -spec start_contexts() -> {ok, [pid()]} | {error, not_started}.
@@ -169,8 +169,7 @@ async_call(Module, Function, Args) ->
 -spec async_call(name(), name(), [term()], map()) -> reference().
 async_call(Module, Function, Args, Kwargs) when is_list(Args), is_map(Kwargs) ->
     case py_async:submit(self(), text(Module), text(Function), Args, Kwargs) of
-        {ok, Ref, Server} ->
-            _ = put({?ASYNC, Ref}, Server),
+        {ok, Ref} ->
             Ref;
         {error, _} = Error ->
             Ref = make_ref(),
@@ -189,24 +188,20 @@ await(Ref) ->
 -spec await(reference(), timeout()) -> result().
 await(Ref, Timeout) when is_reference(Ref) ->
     is_timeout(Timeout) orelse error(badarg, [Ref, Timeout]),
-    Monitor = case get({?ASYNC, Ref}) of
-        undefined -> make_ref();
-        Server -> erlang:monitor(process, Server)
-    end,
+    Monitor = erlang:monitor(process, py_async),
     Result = receive
         {async_result, Ref, Found} -> Found;
         {py_response, Ref, Found} -> Found;
         {'DOWN', Monitor, process, _Server, Reason} ->
             receive
                 {async_result, Ref, Found} -> Found
-            after 0 ->
+            after min(Timeout, ?LAST_WORDS_MS) ->
                 {error, {context_died, Reason}}
             end
     after Timeout ->
         {error, timeout}
     end,
     erlang:demonitor(Monitor, [flush]),
-    Result =:= {error, timeout} orelse erase({?ASYNC, Ref}),
     Result;
 await(Ref, Timeout) ->
     error(badarg, [Ref, Timeout]).
@@ -234,9 +229,12 @@ async_gather(Calls) ->
 async_gather(Calls, Timeout) when is_list(Calls) ->
     is_timeout(Timeout) orelse error(badarg, [Calls, Timeout]),
     Started = [case Call of
-        {Module, Function, Args} -> {Module, Function, Args, #{}};
-        {_Module, _Function, _Args, _Kwargs} -> Call;
-        _ -> error(badarg, [Calls, Timeout])
+        {Module, Function, Args} when is_list(Args) ->
+            {text(Module), text(Function), Args, #{}};
+        {Module, Function, Args, Kwargs} when is_list(Args), is_map(Kwargs) ->
+            {text(Module), text(Function), Args, Kwargs};
+        _ ->
+            error(badarg, [Calls, Timeout])
     end || Call <- Calls],
     %% In a process of its own, where results that come too late end.
     Parent = self(),

@@ -14,16 +14,15 @@
 -define(MAX_QUEUED_BYTES, 67108864).
 
 %% @doc Has `Module.Function(*Args, **Kwargs)' run. `{async_result, Ref, Result}' comes to `Caller'.
-%% The pid is that of the server, whose end means that no result will come.
 -spec submit(pid(), binary(), binary(), [term()], map()) ->
-    {ok, reference(), pid()} | {error, term()}.
+    {ok, reference()} | {error, term()}.
 submit(Caller, Module, Function, Args, Kwargs) ->
     case ets:whereis(?MODULE) =/= undefined andalso ets:lookup(?MODULE, channel) of
-        [{channel, Channel, Server}] ->
+        [{channel, Channel}] ->
             Ref = make_ref(),
             Task = {Caller, Ref, Module, Function, Args, Kwargs},
             case py_channel:send(Channel, Task, infinity) of
-                ok -> {ok, Ref, Server};
+                ok -> {ok, Ref};
                 {error, {unsupported, Type, [Position | Path]}} ->
                     {error, {unsupported, Type, [part(Position) | Path]}};
                 {error, _} = Error -> Error
@@ -46,7 +45,7 @@ init([]) ->
     case py_context:start_link({self(), 1}) of
         {ok, Context} ->
             ?MODULE = ets:new(?MODULE, [named_table, {read_concurrency, true}]),
-            true = ets:insert(?MODULE, {channel, Channel, self()}),
+            true = ets:insert(?MODULE, {channel, Channel}),
             Loop = spawn_link(fun() ->
                 {error, _} = py:call(Context, 'erlang.tasks', serve, [Channel])
             end),

@@ -57,12 +57,15 @@ new(Opts) ->
 -spec start_link(place(), mode()) -> gen_server:start_ret().
 start_link(Place, Mode) ->
     is_mode(Mode) orelse error(badarg, [Place, Mode]),
-    gen_server:start_link(?MODULE, {Place, Mode}, []).
+    case gen_server:start_link(?MODULE, {Place, Mode}, []) of
+        {error, {shutdown, Reason}} -> {error, Reason};
+        Started -> Started
+    end.
 
 is_mode(Mode) -> lists:member(Mode, [worker, owngil]).
 
 %% @doc Ends a context: what runs is interrupted, what is queued is answered with
-%% `{error, {context_died, stopped}}'. One of the default pool is started again.
+%% `{error, {context_died, Reason}}'. One of the default pool is started again.
 -spec stop(pid()) -> ok.
 stop(Context) when is_pid(Context) ->
     try
@@ -196,7 +199,7 @@ lookup(Context) ->
         [] -> error
     end.
 
-%% @private The context at a place.
+%% @doc The context at a place, which stays when its supervisor starts another one there.
 -spec at(place()) -> {ok, pid()} | error.
 at(Index) ->
     case rows({index, Index}) of
@@ -229,6 +232,17 @@ start_link(Index) ->
 -spec init({place(), mode()}) -> {ok, #state{}} | {stop, term()}.
 init({Index, Mode}) ->
     process_flag(trap_exit, true),
+    case at(Index) of
+        {ok, Other} ->
+            case is_process_alive(Other) of
+                true -> {stop, {shutdown, {already_started, Other}}};
+                false -> start_thread(Index, Mode)
+            end;
+        error ->
+            start_thread(Index, Mode)
+    end.
+
+start_thread(Index, Mode) ->
     Ended = make_ref(),
     case py_nif:context_new(Ended, Mode) of
         {ok, Native} ->

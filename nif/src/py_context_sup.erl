@@ -21,7 +21,7 @@ start_extra(Mode) ->
     Child = #{id => Place, start => {py_context, start_link, [Place, Mode]}, restart => temporary},
     try supervisor:start_child(?MODULE, Child) of
         {ok, Context} -> {ok, Context};
-        {error, {{shutdown, Reason}, _Child}} -> {error, Reason};
+        {error, {Reason, _Child}} -> {error, Reason};
         {error, Reason} -> {error, Reason}
     catch
         exit:{noproc, _} -> {error, not_started}

@@ -372,13 +372,29 @@ class ByteChannel(AsyncIterator[bytes]):
     def __hash__(self) -> int: ...
     def __eq__(self, other: object, /) -> bool: ...
 
-@final
-class ScheduleMarker:
+class _Marker:
     """Return it from a function that Erlang called, and the call goes on as it says."""
 
+    @property
+    def module(self) -> str | None:
+        """None: func is a function of Erlang."""
+    @property
+    def func(self) -> str: ...
+    @property
+    def args(self) -> tuple[Any, ...]: ...
+    @property
+    def kwargs(self) -> dict[str, Any] | None: ...
+    @property
+    def _globals(self) -> dict[str, Any] | None: ...
+
 @final
-class InlineScheduleMarker:
-    """Return it from a function that Erlang called, and the call goes on as it says."""
+class ScheduleMarker(_Marker): ...
+
+@final
+class InlineScheduleMarker(_Marker): ...
+
+def _sleep(seconds: float, /) -> None:
+    """Block this thread, without the GIL; interrupts end it, and the application's stop."""
 
 def call(name: str, /, *args: Any) -> Any:
     """Call the Erlang function registered under name, and return what it returns.

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any
 
@@ -13,7 +12,8 @@ from erlang import _native
 
 class AsyncCall(asyncio.Future[Any]):
     """A call of async_call() that has begun: a future which also is a coroutine, for those who take
-    only coroutines. So gather() and wait() need no task for it."""
+    only coroutines. So gather() and wait_for() need no task for it. wait() wants a task of it, as
+    of any coroutine."""
 
     __slots__ = ("_waiting",)
     _waiting: Generator[Any, Any, Any]
@@ -94,12 +94,13 @@ def _is_registered(name: str) -> bool:
 def sleep(seconds: float) -> Awaitable[None] | None:
     """Wait for seconds: an awaitable while this thread runs an asyncio loop, else blocking.
 
-    Zero and less is no wait at all. Blocking, it ends early only when the context is interrupted.
+    Zero and less is no wait at all. Blocking, it releases the GIL, and an interrupt, a timeout of
+    the call or the application's stop ends it.
     """
     seconds = max(0.0, float(seconds))
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        time.sleep(seconds)
+        _native._sleep(seconds)
         return None
     return asyncio.sleep(seconds)

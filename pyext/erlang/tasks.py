@@ -9,6 +9,7 @@ import inspect
 from typing import Any
 
 from erlang import _native
+from erlang.calls import async_call
 
 
 def _resolve(module: str, name: str) -> Any:
@@ -17,7 +18,8 @@ def _resolve(module: str, name: str) -> Any:
 
 def _error(exception: BaseException) -> tuple[Any, Any]:
     try:
-        text = str(exception)
+        # The value was the second element of the third of a message.
+        text = str(exception).replace(" (at [2][1])", "").replace("(at [2][1]", "(at ")
     except Exception:
         text = ""
     characters = [ord(each) for each in text[:8192].encode("utf-16", "replace").decode("utf-16")]
@@ -28,22 +30,46 @@ def _error(exception: BaseException) -> tuple[Any, Any]:
         return _native.atom("error"), (name, characters)
 
 
-async def _run(call: tuple[Any, ...]) -> None:
+async def _value_of(function: Any, args: Any, kwargs: Any) -> Any:
+    if inspect.iscoroutinefunction(function):
+        return await function(*args, **kwargs)
+    # It may block; the loop and the other calls go on.
+    value = await asyncio.to_thread(function, *args, **kwargs)
+    return await value if inspect.isawaitable(value) else value
+
+
+async def _follow(value: Any) -> Any:
+    """What the call comes to, wherever it goes on."""
+    while isinstance(value, (_native.ScheduleMarker, _native.InlineScheduleMarker)):
+        await asyncio.sleep(0)  # Others have their turn.
+        if value.module is None:
+            return await async_call(value.func, *value.args)
+        function = (value._globals or {}).get(value.func) if _is_of(value) else None
+        if function is None:
+            function = _resolve(value.module, value.func)
+        value = await _value_of(function, value.args, value.kwargs or {})
+    return value
+
+
+def _is_of(marker: Any) -> bool:
+    return bool((marker._globals or {}).get("__name__") == marker.module)
+
+
+async def _run(call: tuple[Any, ...], loop: _Loop) -> None:
     caller, reference, module, name, args, kwargs = call
     try:
-        function = _resolve(module, name)
-        if inspect.iscoroutinefunction(function):
-            value = await function(*args, **kwargs)
-        else:
-            # It may block; the loop and the other calls go on.
-            value = await asyncio.to_thread(function, *args, **kwargs)
-            if inspect.isawaitable(value):
-                value = await value
+        value = await _follow(await _value_of(_resolve(module, name), args, kwargs))
         _send(caller, reference, (_native.atom("ok"), value))
-    except _native.ApplicationStopped:
+    except asyncio.CancelledError as exception:
+        _send(caller, reference, _stopped() if loop.has_ended else _error(exception))
         raise
     except BaseException as exception:
         _send(caller, reference, _error(exception))
+
+
+def _stopped() -> tuple[Any, Any]:
+    atom = _native.atom
+    return atom("error"), (atom("context_died"), atom("stopped"))
 
 
 def _send(caller: _native.Pid, reference: _native.Ref, result: tuple[Any, Any]) -> None:
@@ -53,12 +79,22 @@ def _send(caller: _native.Pid, reference: _native.Ref, result: tuple[Any, Any]) 
         pass  # Nobody waits any more.
 
 
+class _Loop:
+    """Whether it takes no more calls: then whoever is cancelled is so because of that."""
+
+    has_ended = False
+
+
 async def _serve(channel: _native.Channel) -> None:
+    loop = _Loop()
     running: set[asyncio.Task[None]] = set()
-    async for call in channel:
-        task = asyncio.create_task(_run(call))
-        running.add(task)
-        task.add_done_callback(running.discard)
+    try:
+        async for call in channel:
+            task = asyncio.create_task(_run(call, loop))
+            running.add(task)
+            task.add_done_callback(running.discard)
+    finally:
+        loop.has_ended = True
 
 
 def serve(reference: Any) -> None:
