@@ -17,7 +17,7 @@ namespace penstock::nif {
   atom(invalid_channel) atom(limit) atom(max_size) atom(no_reader) atom(none) atom(ok) atom(owngil) \
   atom(penstock_forward) atom(penstock_ready) atom(penstock_stopped) atom(pinned) \
   atom(pinned_bytes) atom(py_forwarder) atom(read) atom(size) atom(stopped) \
-  atom(too_deep) atom(too_large) atom(too_long) atom(undefined) atom(unhashable_key) \
+  atom(too_deep) atom(too_large) atom(too_long) atom(traceback) atom(undefined) atom(unhashable_key) \
   atom(unsupported) atom(wait) atom(worker) atom(waiters) atom(written)
 // clang-format on
 

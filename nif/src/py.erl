@@ -35,10 +35,13 @@
 -type code() :: unicode:chardata().
 
 %% `timeout': ms, default infinity. `kwargs': keyword arguments, keys are atoms or binaries.
--type options() :: #{timeout => timeout(), kwargs => map()}.
+%% `traceback': whether an exception is `{error, {Class, Message, Traceback}}', the last a binary.
+-type options() :: #{timeout => timeout(), kwargs => map(), traceback => boolean()}.
 
 -type error() ::
-    {error, {Class :: atom() | binary(), Message :: string()} | interrupted | timeout |
+    {error, {Class :: atom() | binary(), Message :: string()} |
+            {Class :: atom() | binary(), Message :: string(), Traceback :: binary()} |
+            interrupted | timeout |
             {context_died, term()} | py_nif:unsupported() | not_started | enomem | corrupt |
             atom_limit}.
 -type result() :: {ok, term()} | error().
@@ -100,11 +103,9 @@ call(Module, Function, Args, Kwargs) ->
 call(Context, Module, Function, Args, Options)
   when is_pid(Context), is_list(Args), is_map(Options) ->
     Kwargs = maps:get(kwargs, Options, #{}),
-    Timeout = maps:get(timeout, Options, infinity),
-    is_map(Kwargs) andalso is_timeout(Timeout)
-        andalso map_size(maps:without([kwargs, timeout], Options)) =:= 0
-        orelse error(badarg, [Context, Module, Function, Args, Options]),
-    request(Context, call, call_arguments(Module, Function, Args, Kwargs), Timeout);
+    is_map(Kwargs) orelse error(badarg, [Context, Module, Function, Args, Options]),
+    request_with(Context, call, call_arguments(Module, Function, Args, Kwargs),
+                 maps:remove(kwargs, Options));
 call(Context, Module, Function, Args, Options) ->
     error(badarg, [Context, Module, Function, Args, Options]).
 
@@ -131,11 +132,11 @@ eval(Context, Code, Locals) when is_pid(Context), is_map(Locals) ->
 eval(Context, Code, Locals) ->
     error(badarg, [Context, Code, Locals]).
 
-%% @doc The same, with options: `timeout'.
--spec eval(pid(), code(), map(), #{timeout => timeout()}) -> result().
+%% @doc The same, with options: `timeout', `traceback'.
+-spec eval(pid(), code(), map(), options()) -> result().
 eval(Context, Code, Locals, Options)
   when is_pid(Context), is_map(Locals), is_map(Options) ->
-    request(Context, eval, {text(Code), Locals}, only_timeout(Options));
+    request_with(Context, eval, {text(Code), Locals}, Options);
 eval(Context, Code, Locals, Options) ->
     error(badarg, [Context, Code, Locals, Options]).
 
@@ -151,10 +152,10 @@ exec(Context, Code) when is_pid(Context) ->
 exec(Context, Code) ->
     error(badarg, [Context, Code]).
 
-%% @doc Runs statements in that context, with options: `timeout'.
--spec exec(pid(), code(), #{timeout => timeout()}) -> ok | error().
+%% @doc Runs statements in that context, with options: `timeout', `traceback'.
+-spec exec(pid(), code(), options()) -> ok | error().
 exec(Context, Code, Options) when is_pid(Context), is_map(Options) ->
-    request(Context, exec, {text(Code)}, only_timeout(Options));
+    request_with(Context, exec, {text(Code)}, Options);
 exec(Context, Code, Options) ->
     error(badarg, [Context, Code, Options]).
 
@@ -261,11 +262,16 @@ gather(Calls, Timeout) ->
         [First | _] -> First
     end.
 
-only_timeout(Options) ->
+request_with(Context, Operation, Arguments, Options) ->
     Timeout = maps:get(timeout, Options, infinity),
-    is_timeout(Timeout) andalso map_size(maps:remove(timeout, Options)) =:= 0
-        orelse error(badarg, [Options]),
-    Timeout.
+    WithTraceback = maps:get(traceback, Options, false),
+    is_timeout(Timeout) andalso is_boolean(WithTraceback)
+        andalso map_size(maps:without([timeout, traceback], Options)) =:= 0
+        orelse error(badarg, [Context, Operation, Arguments, Options]),
+    request(Context, case WithTraceback of
+        true -> {traceback, Operation};
+        false -> Operation
+    end, Arguments, Timeout).
 
 %% @doc Lets Python call a function by name: `erlang.call(Name, A, B)' calls `Function([A, B])'.
 %% Takes the place of one that had the name before. Names are atoms, binaries or strings.
@@ -313,6 +319,7 @@ request(Context, Operation, Arguments, Timeout) ->
             Result
     end.
 
+part({traceback, Operation}, Position) -> part(Operation, Position);
 part(call, 3) -> args;
 part(call, 4) -> kwargs;
 part(eval, 2) -> locals.

@@ -110,7 +110,7 @@ exec(Context, Code) ->
 
 %% @doc Runs a request and waits for its answer, in the queue or running, at most `Timeout' ms. What
 %% is still queued then is never run, what runs is interrupted, and no late answer comes.
--spec request(pid(), call | eval | exec, tuple(), timeout()) -> result().
+-spec request(pid(), py_nif:operation(), tuple(), timeout()) -> result().
 request(Context, Operation, Arguments, Timeout) ->
     case lookup(Context) of
         {ok, Native} ->

@@ -20,8 +20,9 @@
 -export([output_open/3, output_close/0]).
 -export([debug_counters/0, debug_fail_allocations/1]).
 -export([priv_dir/0]).
--export_type([channel/0, buffer/0, waiter/0, context/0, call/0, unsupported/0, send_error/0,
-              receive_error/0, byte_send_error/0, byte_receive_error/0, counters/0]).
+-export_type([channel/0, buffer/0, waiter/0, context/0, call/0, operation/0, unsupported/0,
+              send_error/0, receive_error/0, byte_send_error/0, byte_receive_error/0,
+              counters/0]).
 
 -nifs([channel_new/1, channel_send/2, channel_try_receive/1, channel_close/1, channel_info/1]).
 -nifs([channel_send_wait/3, channel_send_again/2, channel_receive_wait/2,
@@ -43,6 +44,7 @@
 -type waiter() :: reference().
 -type context() :: reference().
 -type call() :: reference().
+-type operation() :: call | eval | exec | {traceback, call | eval | exec}.
 
 %% What has no form in Python, and where: positions in lists and tuples, from 1 on, and map keys.
 -type unsupported() ::
@@ -228,8 +230,8 @@ context_new(_Ref, _Mode) -> erlang:nif_error(not_loaded).
 %% one comes, unless the call is cancelled. `Path': the contexts (their processes) whose threads
 %% wait for the caller; if this one is among them the request runs there, inside of the one that
 %% waits.
--spec context_submit(context(), call | eval | exec, tuple(), Ref :: reference(),
-                     Path :: [pid()]) ->
+%% `{traceback, Operation}': an exception is answered with its traceback.
+-spec context_submit(context(), operation(), tuple(), Ref :: reference(), Path :: [pid()]) ->
     {ok, call()} | {error, {context_died, stopped} | enomem | unsupported()}.
 context_submit(_Context, _Operation, _Arguments, _Ref, _Path) -> erlang:nif_error(not_loaded).
 

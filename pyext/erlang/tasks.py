@@ -55,13 +55,16 @@ def _is_of(marker: Any) -> bool:
     return bool((marker._globals or {}).get("__name__") == marker.module)
 
 
-async def _run(call: tuple[Any, ...], loop: _Loop) -> None:
+async def _run(call: tuple[Any, ...]) -> None:
     caller, reference, module, name, args, kwargs = call
     try:
         value = await _follow(await _value_of(_resolve(module, name), args, kwargs))
         _send(caller, reference, (_native.atom("ok"), value))
     except asyncio.CancelledError as exception:
-        _send(caller, reference, _stopped() if loop.has_ended else _error(exception))
+        # From outside: the loop ends. Else the function raised it.
+        task = asyncio.current_task()
+        is_stopped = task is not None and task.cancelling() > 0
+        _send(caller, reference, _stopped() if is_stopped else _error(exception))
         raise
     except BaseException as exception:
         _send(caller, reference, _error(exception))
@@ -79,22 +82,12 @@ def _send(caller: _native.Pid, reference: _native.Ref, result: tuple[Any, Any]) 
         pass  # Nobody waits any more.
 
 
-class _Loop:
-    """Whether it takes no more calls: then whoever is cancelled is so because of that."""
-
-    has_ended = False
-
-
 async def _serve(channel: _native.Channel) -> None:
-    loop = _Loop()
     running: set[asyncio.Task[None]] = set()
-    try:
-        async for call in channel:
-            task = asyncio.create_task(_run(call, loop))
-            running.add(task)
-            task.add_done_callback(running.discard)
-    finally:
-        loop.has_ended = True
+    async for call in channel:
+        task = asyncio.create_task(_run(call))
+        running.add(task)
+        task.add_done_callback(running.discard)
 
 
 def serve(reference: Any) -> None:

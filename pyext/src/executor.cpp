@@ -180,7 +180,7 @@ void Executor::settle(Running& running, const Ref<Call>& call, Operation operati
   }
   if (!is_done) {
     outcome = Call::Outcome::error_term;
-    describe_exception(answer);
+    describe_exception(answer, call->wants_traceback());
   }
   (void)running.end();
   call->finish(outcome, answer);
