@@ -1,25 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "call_scope.hpp"
 
+#include "set_aside.hpp"
+
 namespace penstock::python {
 
 namespace {
 
 constinit thread_local CallScope* current_scope = nullptr;
-
-/// Keeps the exception that is set, if any, out of the way of what runs meanwhile.
-class SetAside {
- public:
-  SetAside() { PyErr_Fetch(&type_, &value_, &traceback_); }
-  ~SetAside() { PyErr_Restore(type_, value_, traceback_); }
-  SetAside(const SetAside&) = delete;
-  SetAside& operator=(const SetAside&) = delete;
-
- private:
-  PyObject* type_ = nullptr;
-  PyObject* value_ = nullptr;
-  PyObject* traceback_ = nullptr;
-};
 
 }  // namespace
 
