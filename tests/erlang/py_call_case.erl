@@ -10,7 +10,7 @@
          callers/0, handlers/0, no_more_than/2, usable/1, running/1, in/3]).
 
 %% Less than what eventually waits, so that the stacks are those of the hang.
--define(STACKS_AFTER_S, 12).
+-define(STACKS_AFTER_S, 8).
 -define(AT_ONCE_MS, 100).
 -define(TRIES, 5).
 -define(HANG_MS, 20000).

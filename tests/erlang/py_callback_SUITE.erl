@@ -15,7 +15,8 @@ suite() ->
     [{timetrap, {seconds, 60}}].
 
 all() ->
-    [{group, names}, {group, attributes}, {group, terms}, {group, failures}, {group, once}, nothing_is_left].
+    [{group, names}, {group, attributes}, {group, terms}, {group, failures}, {group, once},
+     nothing_is_left].
 
 groups() ->
     [{names, [],
