@@ -3,6 +3,10 @@
 %%
 %% A process is bound to a context when it first needs one, by the scheduler that it runs on then,
 %% and stays with it, because its namespace is there. If that context dies it is bound anew.
+%%
+%% A function that a context waits for uses that context, unless it has bound itself to another: the
+%% thread that waits runs the call at once. If it had to wait for another context, which may just as
+%% well wait for this one, neither would ever go on.
 -module(py_context_router).
 
 -export([get_context/0, bind_context/1, unbind_context/0, contexts/0, num_contexts/0]).
@@ -15,11 +19,11 @@
 -spec get_context() -> {ok, pid()} | error.
 get_context() ->
     case get(?BOUND) of
-        undefined -> bind_by_scheduler();
+        undefined -> choose();
         Context ->
             case py_context:lookup(Context) of
                 {ok, _} -> {ok, Context};
-                error -> bind_by_scheduler()
+                error -> choose()
             end
     end.
 
@@ -51,13 +55,19 @@ num_contexts() ->
 set_count(Count) when is_integer(Count), Count > 0 ->
     persistent_term:put(?COUNT, Count).
 
-bind_by_scheduler() ->
-    case contexts() of
-        [] ->
-            error;
-        Contexts ->
-            Scheduler = erlang:system_info(scheduler_id),
-            Context = lists:nth((Scheduler - 1) rem length(Contexts) + 1, Contexts),
-            ok = bind_context(Context),
-            {ok, Context}
+%% The innermost of those that wait. It is none for ever: the next call of the same function may be
+%% for another one.
+choose() ->
+    Contexts = contexts(),
+    case [Context || Context <- py_caller:path(), lists:member(Context, Contexts)] of
+        [] -> bind_by_scheduler(Contexts);
+        Waiting -> {ok, lists:last(Waiting)}
     end.
+
+bind_by_scheduler([]) ->
+    error;
+bind_by_scheduler(Contexts) ->
+    Scheduler = erlang:system_info(scheduler_id),
+    Context = lists:nth((Scheduler - 1) rem length(Contexts) + 1, Contexts),
+    ok = bind_context(Context),
+    {ok, Context}.

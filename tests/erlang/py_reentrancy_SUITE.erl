@@ -24,7 +24,8 @@ all() ->
 groups() ->
     [{contexts, [],
       [the_same_context, the_same_context_by_eval_and_exec, another_context, the_pool,
-       every_order_of_contexts, the_waiting_thread_runs_what_is_nested,
+       the_pool_while_all_of_it_waits, every_order_of_contexts,
+       the_waiting_thread_runs_what_is_nested,
        a_nested_request_has_its_callers_namespace, only_what_comes_from_the_handler_goes_first,
        a_process_that_a_handler_starts_waits_its_turn, many_processes_at_once]},
      {depth, [],
@@ -72,21 +73,41 @@ another_context(_) ->
     back_into(2),
     [?assertEqual({N, 2}, in(?CASES, call, [back, N])) || N <- lists:seq(1, 200)].
 
-%% Whichever that chooses, the one that waits included.
+%% One of those that wait for the handler, so that none waits for another.
 the_pool(_) ->
     ok = py:register_function(pool, fun([N]) ->
                                             {ok, Value} = py:call(?CASES, identity, [N]),
                                             {Value, place(py:context())}
                                     end),
-    Places = [begin
-                  %% The next handler is another process, and so is bound anew.
-                  {ok, {N, Place}} = py:call(py:context(N rem 3 + 1), ?CASES, call, [pool, N],
-                                             ?OPTIONS),
-                  [exit(Handler, kill) || Handler <- handlers()],
-                  Place
-              end || N <- lists:seq(1, size(200, 30))],
-    ct:log("by place: ~p", [[{Place, length([P || P <- Places, P =:= Place])}
-                             || Place <- lists:usort(Places)]]).
+    [?assertEqual({ok, {N, N rem 3 + 1}},
+                  py:call(py:context(N rem 3 + 1), ?CASES, call, [pool, N], ?OPTIONS))
+     || N <- lists:seq(1, size(200, 30))],
+    %% Unless the handler has chosen one.
+    ok = py:register_function(pool, fun([N]) ->
+                                            ok = py_context_router:bind_context(py:context(2)),
+                                            {ok, N} = py:call(?CASES, identity, [N]),
+                                            Place = place(py:context()),
+                                            ok = py_context_router:unbind_context(),
+                                            Place
+                                    end),
+    ?assertEqual(2, in(?CASES, call, [pool, 1])).
+
+%% The handlers of each run on the scheduler that would choose the other one.
+the_pool_while_all_of_it_waits(_) ->
+    ok = py:register_function(pool, fun([{N, Place}]) ->
+                                            _ = process_flag(scheduler, 3 - Place),
+                                            Value = value(py:call(?CASES, identity, [N])),
+                                            _ = process_flag(scheduler, 0),
+                                            Value
+                                    end),
+    Calls = size(300, 30),
+    Workers = [eventually:worker(fun() ->
+                                         [{ok, N} = py:call(py:context(Place), ?CASES, call,
+                                                            [pool, {N, Place}])
+                                          || N <- lists:seq(1, Calls)],
+                                         Place
+                                 end) || Place <- [1, 2], _ <- lists:seq(1, 4)],
+    ?assertEqual([1, 2], lists:usort(eventually:workers(Workers, workers))).
 
 every_order_of_contexts(_) ->
     along(),
