@@ -68,9 +68,11 @@ void Context::Thread::serve() {
   Executor executor(runtime.state(), interrupts, process, *requests, inbox);
   for (;;) {
     Message request;
-    if (!next(request, executor.has_chains())) return;
+    // One that begins with this request goes on after the next.
+    const bool has_chains = executor.has_chains();
+    if (!next(request, has_chains)) return;
     if (request.size() != 0) executor.execute(request);
-    if (executor.has_chains()) executor.go_on();
+    if (has_chains) executor.go_on();
   }
 }
 

@@ -154,7 +154,8 @@ void Executor::settle(Running& running, const Ref<Call>& call, Operation operati
   if (result && operation == Operation::exec) return call->finish(Call::Outcome::ok, answer);
   if (result && (is_marker(state_, result.get()) || is_inline_marker(state_, result.get()))) {
     if (running.end()) {
-      PyErr_SetNone(PyExc_KeyboardInterrupt);
+      PyErr_SetNone(parking().is_stopping(interrupts_) ? state_.application_stopped
+                                                       : PyExc_KeyboardInterrupt);
     } else if (go_elsewhere(call, result.get())) {
       return;
     }
