@@ -13,7 +13,7 @@ from erlang import _native
 
 class AsyncCall(asyncio.Future[Any]):
     """A call of async_call() that has begun: a future which also is a coroutine, for those who take
-    only coroutines. So gather() and wait() need no task for it."""
+    only coroutines. So gather() needs no task for it."""
 
     __slots__ = ("_steps",)
 
@@ -33,6 +33,10 @@ class AsyncCall(asyncio.Future[Any]):
 
 
 Coroutine.register(AsyncCall)
+
+
+def take_interrupt() -> None:
+    """Nothing but an instruction of Python, before which an interrupt of this thread is raised."""
 
 
 async def _call_later(name: str, args: tuple[Any, ...]) -> Any:
