@@ -59,7 +59,7 @@ unwatch(_Case, Config, Check) ->
 
 show(Stacks) ->
     {ok, Python} = file:read_file(Stacks),
-    ct:pal("Python:~n~ts~nErlang:~n~p",
+    ct:log("Python:~n~ts~nErlang:~n~p",
            [Python, [{Pid, process_info(Pid, current_stacktrace)}
                      || Pid <- callers() ++ handlers()]]),
     [exit(Context, kill) || Context <- py_context_router:contexts()].
