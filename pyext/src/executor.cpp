@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "blocking.hpp"
 #include "decode.hpp"
 #include "encode.hpp"
 #include "exceptions.hpp"
@@ -31,7 +32,7 @@ class Executor::Running {
     const bool was_requested = parking().end(owner_);
     PyThreadState* const thread = PyThreadState_Get();
     if (thread->async_exc == nullptr) return was_requested;
-    PyThreadState_SetAsyncExc(thread->thread_id, nullptr);
+    set_async_exception(thread, nullptr);
     return true;
   }
 
