@@ -6,6 +6,10 @@
 %% is bound anew. With `{context_choice, round_robin}' in the application's environment a process
 %% that is not bound takes the next context with each call: for functions of modules, not for
 %% namespaces.
+%%
+%% A function that a context waits for uses that context, unless it has bound itself to another: the
+%% thread that waits runs the call at once. If it had to wait for another context, which may just as
+%% well wait for this one, neither would ever go on.
 -module(py_context_router).
 
 -export([get_context/0, next_context/0, bind_context/1, unbind_context/0]).
@@ -28,10 +32,18 @@ get_context() ->
             end
     end.
 
+%% Before anything else the innermost of those that wait. It is none for ever: the next call of the
+%% same function may be for another one.
 choose() ->
-    case persistent_term:get(?CHOICE, sticky) of
-        sticky -> bind_by_scheduler();
-        {round_robin, _Counter} -> next_context()
+    Contexts = contexts(),
+    case [Context || Context <- py_caller:path(), lists:member(Context, Contexts)] of
+        [] ->
+            case persistent_term:get(?CHOICE, sticky) of
+                sticky -> bind_by_scheduler(Contexts);
+                {round_robin, _Counter} -> next_context()
+            end;
+        Waiting ->
+            {ok, lists:last(Waiting)}
     end.
 
 %% @doc The next context of the pool, whatever the calling process is bound to.
@@ -78,13 +90,10 @@ configure(Count, Choice) when is_integer(Count), Count > 0 ->
         round_robin -> {round_robin, atomics:new(1, [])}
     end).
 
-bind_by_scheduler() ->
-    case contexts() of
-        [] ->
-            error;
-        Contexts ->
-            Scheduler = erlang:system_info(scheduler_id),
-            {ok, Context} = nth_of(Contexts, Scheduler - 1),
-            ok = bind_context(Context),
-            {ok, Context}
-    end.
+bind_by_scheduler([]) ->
+    error;
+bind_by_scheduler(Contexts) ->
+    Scheduler = erlang:system_info(scheduler_id),
+    Context = lists:nth((Scheduler - 1) rem length(Contexts) + 1, Contexts),
+    ok = bind_context(Context),
+    {ok, Context}.

@@ -38,6 +38,10 @@ class AsyncCall(asyncio.Future[Any]):
 Coroutine.register(AsyncCall)
 
 
+def take_interrupt() -> None:
+    """Nothing but an instruction of Python, before which an interrupt of this thread is raised."""
+
+
 async def _call_later(name: str, args: tuple[Any, ...]) -> Any:
     return await _native._start_call(name, *args)
 

@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "blocking.hpp"
 
+#include <utility>
+
 namespace penstock::python {
+
+void set_async_exception(PyThreadState* thread, PyObject* exception) noexcept {
+  constexpr unsigned long kNobody = ~0UL;
+  const unsigned long id = std::exchange(thread->thread_id, kNobody);
+  PyThreadState_SetAsyncExc(kNobody, exception);
+  thread->thread_id = id;
+}
 
 bool raise_async_exception() {
   PyThreadState* const thread = PyThreadState_Get();
   if (thread->async_exc == nullptr) return false;
   const PyRef exception = PyRef::borrow(thread->async_exc);
-  PyThreadState_SetAsyncExc(thread->thread_id, nullptr);
+  set_async_exception(thread, nullptr);
   PyErr_SetNone(exception.get());
   return true;
 }

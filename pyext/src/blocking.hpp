@@ -8,6 +8,13 @@
 
 namespace penstock::python {
 
+/// Has `exception` raised in that thread, and no other, or takes it back (nullptr). With the GIL.
+///
+/// PyThreadState_SetAsyncExc finds a thread by its id. Up to Python 3.11 one that is being started
+/// has the id of the thread that starts it until it runs, and is found first: an interrupt killed
+/// it before it had said that it runs, and the thread that had started it waited for that for ever.
+void set_async_exception(PyThreadState* thread, PyObject* exception) noexcept;
+
 /// Raises what somebody set for this thread (PyThreadState_SetAsyncExc) and the interpreter has not
 /// raised yet; a thread that went to sleep would not see it. False: there is nothing.
 bool raise_async_exception();

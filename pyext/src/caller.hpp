@@ -59,8 +59,8 @@ class Caller {
 
   /// Deals with all that is in the inbox.
   void serve();
-  /// The loop has been told that there may be something.
-  void serve_loop();
+  /// The loop has been told that there may be something. False: an exception is set.
+  [[nodiscard]] bool serve_loop();
 
   Caller(const Caller&) = delete;
   Caller& operator=(const Caller&) = delete;

@@ -247,13 +247,14 @@ void Caller::serve() {
   }
 }
 
-void Caller::serve_loop() {
+bool Caller::serve_loop() {
   serve();
   if (parking().must_stop(this_context())) {
     PyErr_SetNone(state_.application_stopped);
     fail_futures(take_exception().get());
   }
   get_in_line();
+  return let_interrupt_in(state_);
 }
 
 /// Nobody in Erlang knows the inbox any more.

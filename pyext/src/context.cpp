@@ -40,16 +40,23 @@ struct Context::Thread final : public Target {
 
 namespace {
 
-/// A Python thread state of its own for this thread, and the GIL, for a scope.
+/// A Python thread state of its own for this thread, and the GIL, for a scope. Interrupts can be
+/// delivered to it.
 class PythonThread {
  public:
-  PythonThread() : state_(PyGILState_Ensure()) {}
-  ~PythonThread() { PyGILState_Release(state_); }
+  explicit PythonThread(Target& target) : state_(PyGILState_Ensure()), target_(target) {
+    target_.python = PyThreadState_Get();
+  }
+  ~PythonThread() {
+    target_.python = nullptr;
+    PyGILState_Release(state_);
+  }
   PythonThread(const PythonThread&) = delete;
   PythonThread& operator=(const PythonThread&) = delete;
 
  private:
   PyGILState_STATE state_;
+  Target& target_;
 };
 
 }  // namespace
@@ -63,14 +70,15 @@ void Context::Thread::run() {
 }
 
 void Context::Thread::serve() {
-  const PythonThread python;
-  python_id = PyThreadState_Get()->thread_id;
+  const PythonThread attached(*this);
   Executor executor(runtime.state(), interrupts, process, *requests, inbox);
   for (;;) {
     Message request;
-    if (!next(request, executor.has_chains())) return;
+    // One that begins with this request goes on after the next.
+    const bool has_chains = executor.has_chains();
+    if (!next(request, has_chains)) return;
     if (request.size() != 0) executor.execute(request);
-    if (executor.has_chains()) executor.go_on();
+    if (has_chains) executor.go_on();
   }
 }
 

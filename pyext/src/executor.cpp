@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "blocking.hpp"
 #include "call_scope.hpp"
 #include "decode.hpp"
 #include "encode.hpp"
@@ -44,7 +45,7 @@ class Executor::Running {
     if (owner_.running != nullptr && parking().take_request(owner_)) {
       next = parking().is_stopping(owner_) ? state_.application_stopped : PyExc_KeyboardInterrupt;
     }
-    if (was_set || next != nullptr) PyThreadState_SetAsyncExc(thread->thread_id, next);
+    if (was_set || next != nullptr) set_async_exception(thread, next);
     return was_requested || was_set;
   }
 
@@ -171,7 +172,8 @@ void Executor::settle(Running& running, const Ref<Call>& call, Operation operati
   bool is_done = result && operation == Operation::exec;
   if (result && (is_marker(state_, result.get()) || is_inline_marker(state_, result.get()))) {
     if (!is_done && running.end()) {
-      PyErr_SetNone(PyExc_KeyboardInterrupt);
+      PyErr_SetNone(parking().is_stopping(interrupts_) ? state_.application_stopped
+                                                       : PyExc_KeyboardInterrupt);
     } else if (!is_done && go_elsewhere(call, result.get())) {
       return;
     }

@@ -28,7 +28,7 @@ PyObject* reader_call(PyObject* object, PyObject*, PyObject*) {
   InboxReaderObject& self = as_reader(object);
   self.mailbox->clear();
   take_fired(self.mailbox->take());
-  if (self.caller != nullptr) self.caller->serve_loop();
+  if (self.caller != nullptr && !self.caller->serve_loop()) return nullptr;
   Py_RETURN_NONE;
 }
 

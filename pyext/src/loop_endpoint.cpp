@@ -37,6 +37,7 @@ PyObject* endpoint_call(PyObject* object, PyObject*, PyObject*) {
     resolve(*waiter);
   }
   if (parking().must_stop(this_context())) resume_all(self);
+  if (!let_interrupt_in(*self.state)) return nullptr;
   Py_RETURN_NONE;
 }
 
@@ -115,6 +116,17 @@ EndpointObject* endpoint_of(ModuleState& state, PyObject* loop) {
   if (!added) return nullptr;
   state.endpoints[loop] = &self;
   return &self;
+}
+
+bool let_interrupt_in(ModuleState& state) {
+  if (PyThreadState_Get()->async_exc == nullptr) return true;
+  const PyRef loop = running_loop(state);
+  const PyRef calls = loop ? PyRef::steal(PyImport_ImportModule("erlang.calls")) : PyRef();
+  if (!calls) return false;
+  const PyRef function = PyRef::steal(PyObject_GetAttrString(calls.get(), "take_interrupt"));
+  if (!function) return false;
+  return static_cast<bool>(
+      PyRef::steal(PyObject_CallMethod(loop.get(), "call_soon", "O", function.get())));
 }
 
 PyRef running_loop(ModuleState& state) {

@@ -24,6 +24,11 @@ struct EndpointObject {
 /// the loop keeps alive. nullptr: an exception is set.
 [[nodiscard]] EndpointObject* endpoint_of(ModuleState& state, PyObject* loop);
 
+/// For what a loop calls: sees to it that an interrupt of its thread is raised. The interpreter
+/// does that between two instructions of Python, and uvloop, which calls from C, may go back to
+/// sleep without any. False: it has been raised here.
+[[nodiscard]] bool let_interrupt_in(ModuleState& state);
+
 /// asyncio.get_running_loop().
 [[nodiscard]] PyRef running_loop(ModuleState& state);
 

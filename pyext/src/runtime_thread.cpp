@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "blocking.hpp"
 #include "gil.hpp"
 #include "interpreter.hpp"
 #include "lent_bytes.hpp"
@@ -78,8 +79,9 @@ void RuntimeThread::deliver(PyThreadState* thread) {
     // then the interpreter raises it between two instructions.
     if (!parking().take_request(interrupts)) continue;
     const bool stopping = parking().is_stopping(interrupts);
-    PyThreadState_SetAsyncExc(target->python_id,
-                              stopping ? state_->application_stopped : PyExc_KeyboardInterrupt);
+    if (target->python == nullptr) continue;
+    set_async_exception(target->python,
+                        stopping ? state_->application_stopped : PyExc_KeyboardInterrupt);
     parking().wake(interrupts);
   }
 }

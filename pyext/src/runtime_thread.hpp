@@ -14,8 +14,9 @@ namespace penstock::python {
 /// A thread of Python code that interrupts can be delivered to.
 struct Target : public Object {
   Interruptible interrupts;
-  unsigned long python_id = 0;  ///< Set before the first request runs.
-  Target* next = nullptr;       ///< RuntimeThread's.
+  /// While it runs requests. With the GIL.
+  PyThreadState* python = nullptr;
+  Target* next = nullptr;  ///< RuntimeThread's.
   Target* previous = nullptr;
 };
 

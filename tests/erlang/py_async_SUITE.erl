@@ -28,7 +28,7 @@ init_per_suite(Config) ->
 end_per_suite(_Config) ->
     application:stop(penstock).
 
-cases(Function, Args) -> py:async_call(async_cases, Function, Args).
+cases(Function, Args) -> py:async_call(task_cases, Function, Args).
 result(Function, Args) -> py:await(cases(Function, Args)).
 
 functions_and_coroutines(_Config) ->
@@ -53,9 +53,9 @@ calls_run_at_the_same_time(_Config) ->
     ?assertEqual([{ok, 500}], lists:usort([py:await(Ref) || Ref <- Coroutines])).
 
 keyword_arguments(_Config) ->
-    ?assertEqual({ok, 10}, py:await(py:async_call(async_cases, coroutine, [5], #{twice => true}))),
+    ?assertEqual({ok, 10}, py:await(py:async_call(task_cases, coroutine, [5], #{twice => true}))),
     ?assertEqual({ok, 10},
-                 py:await(py:async_call(async_cases, coroutine, [],
+                 py:await(py:async_call(task_cases, coroutine, [],
                                         #{<<"value">> => 5, <<"twice">> => true}))).
 
 errors(_Config) ->
@@ -85,20 +85,20 @@ markers(_Config) ->
 gather(_Config) ->
     ?assertEqual({ok, []}, py:async_gather([])),
     ?assertEqual({ok, [1, 4, 8.0]},
-                 py:async_gather([{async_cases, coroutine, [1]},
-                                  {async_cases, coroutine, [2], #{twice => true}},
+                 py:async_gather([{task_cases, coroutine, [1]},
+                                  {task_cases, coroutine, [2], #{twice => true}},
                                   {"math", <<"pow">>, [2, 3]}])),
     ?assertEqual({ok, lists:seq(1, 2000)},
-                 py:async_gather([{async_cases, coroutine, [N]} || N <- lists:seq(1, 2000)])),
+                 py:async_gather([{task_cases, coroutine, [N]} || N <- lists:seq(1, 2000)])),
     ?assertMatch({error, {'AttributeError', _}},
-                 py:async_gather([{async_cases, coroutine, [1]}, {math, nope, []},
+                 py:async_gather([{task_cases, coroutine, [1]}, {math, nope, []},
                                   {no_such, f, []}])),
     ok = eventually:silence().
 
 gather_ends_in_time(_Config) ->
     ?assertEqual({error, timeout},
-                 py:async_gather([{async_cases, coroutine, [1]},
-                                  {async_cases, sleep_here, [self(), 0.2]}], 20)),
+                 py:async_gather([{task_cases, coroutine, [1]},
+                                  {task_cases, sleep_here, [self(), 0.2]}], 20)),
     {here} = eventually:message(here),
     %% What comes too late goes to nobody.
     ?assertEqual({ok, none}, result(sleep_here, [self(), 0.3])),
@@ -151,11 +151,11 @@ tracebacks(_Config) ->
     Context = py:context(1),
     Options = #{traceback => true},
     {error, {'LookupError', "inside", Traceback}} =
-        py:call(Context, async_cases, outer, [], Options),
+        py:call(Context, task_cases, outer, [], Options),
     {match, _} = re:run(Traceback, "Traceback.*in outer.*in inner.*LookupError: inside", [dotall]),
     ?assertEqual({error, {'LookupError', "inside"}},
-                 py:call(Context, async_cases, outer, [], #{traceback => false})),
-    {error, {'Unspeakable', [], _}} = py:call(Context, async_cases, unspeakable, [], Options),
+                 py:call(Context, task_cases, outer, [], #{traceback => false})),
+    {error, {'Unspeakable', [], _}} = py:call(Context, task_cases, unspeakable, [], Options),
     {error, {'ZeroDivisionError', _, _}} = py:eval(Context, "1/0", #{}, Options),
     {error, {'SyntaxError', _, Syntax}} = py:exec(Context, "1/", Options),
     {match, _} = re:run(Syntax, "SyntaxError: invalid syntax"),
@@ -175,7 +175,7 @@ sleep_is_interrupted(_Config) ->
     Context = py:context(1),
     Me = self(),
     {Pid, Monitor} = spawn_monitor(fun() ->
-        exit({result, py:call(Context, async_cases, sleep_here, [Me, 600])})
+        exit({result, py:call(Context, task_cases, sleep_here, [Me, 600])})
     end),
     {here} = eventually:message(here),
     ok = py:interrupt(Context),

@@ -1,0 +1,351 @@
+%% SPDX-License-Identifier: Apache-2.0
+%% Calls of Erlang functions from every kind of thread, and how such calls and threads end.
+-module(py_callback_threads_SUITE).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+-import(py_call_case, [callers/0, echo/0, entered/1, gate/1, handlers/0, in/3, no_more_than/2,
+                       open/1, size/2, usable/1]).
+
+-compile([export_all, nowarn_export_all]).
+
+-define(CASES, thread_cases).
+
+suite() ->
+    [{timetrap, {seconds, 90}}].
+
+all() ->
+    [{group, kinds}, {group, many}, {group, ends}, {group, waits}, {group, application},
+     nothing_is_left].
+
+groups() ->
+    [{kinds, [],
+      [a_thread, a_pool_of_threads, a_thread_that_python_did_not_start, the_end_of_an_object,
+       the_end_of_a_thread, an_import, an_import_in_several_threads]},
+     {many, [],
+      [handlers_run_side_by_side, a_waiting_thread_does_not_hold_the_gil,
+       every_answer_reaches_its_thread, ten_thousand_short_threads]},
+     {ends, [],
+      [threads_end_in_every_way, a_killed_handler, a_killed_process_of_a_thread,
+       a_thread_whose_processes_are_all_killed, a_handler_outlives_its_thread]},
+     {waits, [],
+      [an_interrupt_ends_a_wait, a_timeout_ends_a_wait, a_late_answer_reaches_nobody,
+       a_killed_caller_leaves_nothing, a_killed_context_ends_its_wait,
+       an_interrupt_is_not_for_other_threads]},
+     {application, [],
+      [the_callback_server_is_killed, the_application_stops_while_threads_wait]}].
+
+init_per_suite(Config) ->
+    py_call_case:start(2, Config).
+
+end_per_suite(Config) ->
+    py_call_case:stop(Config).
+
+init_per_testcase(Case, Config) ->
+    ok = py_call_case:call_from_each_context(),
+    [{processes, {length(callers()), length(handlers())}} | py_call_case:watch(Case, Config)].
+
+%% Whatever a case did, no process is left of its threads.
+end_per_testcase(Case, Config) ->
+    {Callers, Handlers} = ?config(processes, Config),
+    py_call_case:unwatch(Case, Config, fun() ->
+                                               no_more_than(Callers, Handlers),
+                                               eventually:silence()
+                                       end).
+
+%% Kinds of threads
+
+a_thread(_) ->
+    echo(),
+    ?assertEqual(returned(7), in(?CASES, in_thread, [echo, 7])),
+    ok = py:register_function(fail, fun([Reason]) -> exit(Reason) end),
+    ?assertEqual({<<"raised">>, <<"RuntimeError">>, <<"exit: 7">>},
+                 in(?CASES, in_thread, [fail, 7])).
+
+a_pool_of_threads(_) ->
+    ok = py:register_function(double, fun([X]) -> 2 * X end),
+    Values = lists:seq(1, 200),
+    ?assertEqual([2 * X || X <- Values], in(?CASES, in_executor, [4, double, Values])).
+
+a_thread_that_python_did_not_start(_) ->
+    echo(),
+    Found = in(?CASES, in_foreign_thread, [echo, 5]),
+    ?assert(length(Found) >= 4),
+    ?assertEqual([5], lists:usort(Found)).
+
+the_end_of_an_object(_) ->
+    tells(gone),
+    none = in(?CASES, at_the_end_of_objects, [gone]),
+    ?assertEqual([<<"cycle">>, <<"reference">>, <<"thread">>], told(3)).
+
+%% What its thread-local variables hold goes when Python has half forgotten the thread.
+the_end_of_a_thread(_) ->
+    tells(gone),
+    Count = size(50, 10),
+    ?assertEqual([returned(none)], lists:usort(in(?CASES, at_the_end_of_threads, [gone, Count]))),
+    ?assertEqual(lists:seq(0, Count - 1), told(Count)).
+
+an_import(_) ->
+    ok = py:register_function(at_import, fun([_]) -> imported end),
+    ?assertEqual(<<"imported">>, in(?CASES, at_an_import, [])),
+    %% The handler imports, too, in the thread that holds the lock of the import.
+    Context = py:context(1),
+    ok = py:register_function(at_import, fun([_]) ->
+                                                 {ok, Value} = py:call(Context, math, sqrt, [9]),
+                                                 Value
+                                         end),
+    ?assertEqual(3.0, in(?CASES, at_an_import, [])).
+
+an_import_in_several_threads(_) ->
+    ok = py:register_function(at_import, fun([_]) -> imported end),
+    ?assertEqual(lists:duplicate(8, returned(<<"imported">>)),
+                 in(?CASES, at_an_import_in_threads, [8])).
+
+%% Many threads
+
+handlers_run_side_by_side(_) ->
+    gate(gate),
+    Call = in_background(in_threads, [8, gate]),
+    Handlers = entered(8),
+    ?assertEqual(8, length(lists:usort(Handlers))),
+    open(lists:reverse(Handlers)),
+    ?assertEqual([{ok, [returned(N) || N <- lists:seq(0, 7)]}], eventually:workers([Call], call)).
+
+a_waiting_thread_does_not_hold_the_gil(_) ->
+    gate(gate),
+    Call = in_background(in_threads, [2, gate]),
+    Handlers = entered(2),
+    %% The other context's thread, and one more.
+    echo(),
+    [?assertEqual({ok, returned(N)}, py:call(py:context(2), ?CASES, in_thread, [echo, N]))
+     || N <- lists:seq(1, 100)],
+    open(Handlers),
+    ?assertEqual([{ok, [returned(0), returned(1)]}], eventually:workers([Call], call)).
+
+every_answer_reaches_its_thread(_) ->
+    ok = py:register_function(next, fun([Thread, Task, Value]) -> {Thread, Task, Value + 1} end),
+    Tasks = size(200, 20),
+    ?assertEqual(lists:duplicate(8, returned(Tasks * 5)), in(?CASES, chained, [8, Tasks, 5])).
+
+ten_thousand_short_threads(_) ->
+    echo(),
+    Count = size(10000, 500),
+    Before = length(processes()),
+    ?assertEqual({ok, Count}, py:call(py:context(1), ?CASES, short_threads, [Count, 50, echo],
+                                      #{timeout => 80000})),
+    eventually:true(fun() -> length(processes()) =< Before + 5 orelse length(processes()) end).
+
+%% Ends
+
+threads_end_in_every_way(_) ->
+    echo(),
+    none = in(?CASES, end_in_every_way, [echo, size(120, 24)]).
+
+a_killed_handler(_) ->
+    gate(gate),
+    Call = in_background(in_threads, [3, gate]),
+    [First | Others] = entered(3),
+    exit(First, kill),
+    open(Others),
+    [{ok, Results}] = eventually:workers([Call], call),
+    ?assertEqual(1, count({<<"raised">>, <<"RuntimeError">>, <<"exit: killed">>}, Results)),
+    ?assertEqual(2, length([N || {<<"returned">>, N} <- Results])).
+
+%% Its handlers go on, and what they answer still reaches the thread; later calls get a new process.
+a_killed_process_of_a_thread(_) ->
+    echo(),
+    gate(gate),
+    Before = callers(),
+    Call = in_background(twice_in_a_thread, [gate, echo]),
+    Handlers = entered(1),
+    [Caller] = callers() -- Before,
+    eventually:dead(Caller),
+    open(Handlers),
+    ?assertEqual([{ok, returned({returned(1), 2})}], eventually:workers([Call], call)).
+
+a_thread_whose_processes_are_all_killed(_) ->
+    echo(),
+    gate(gate),
+    Before = callers(),
+    Call = in_background(twice_in_a_thread, [gate, echo]),
+    [Handler] = entered(1),
+    [Caller] = callers() -- Before,
+    eventually:dead(Caller),
+    eventually:dead(Handler),
+    [{ok, {<<"returned">>, {First, Second}}}] = eventually:workers([Call], call),
+    ?assertMatch({<<"raised">>, <<"RuntimeError">>, <<"exit: ", _/binary>>}, First),
+    ?assertEqual(2, Second).
+
+%% The thread has gone on after an interrupt, and has ended; the function has not.
+a_handler_outlives_its_thread(_) ->
+    echo(),
+    gate(gate),
+    Context = py:context(1),
+    Call = in_background(interrupted, [gate, echo]),
+    [Handler] = entered(1),
+    ok = py:interrupt(Context),
+    [{ok, _}] = eventually:workers([Call], call),
+    exit(Context, kill),
+    eventually:true(fun() -> py_context:at(1) =/= {ok, Context}
+                                 andalso py_context:at(1) =/= error end),
+    Monitor = monitor(process, Handler),
+    ?assert(is_process_alive(Handler)),
+    open([Handler]),
+    receive {'DOWN', Monitor, process, Handler, normal} -> ok
+    after 20000 -> error(still_there)
+    end,
+    usable(py:context(1)).
+
+%% Waits that are ended
+
+an_interrupt_ends_a_wait(_) ->
+    gate(gate),
+    Context = py:context(1),
+    Call = in_background(Context, erlang, call, [gate, 1], infinity),
+    [Handler] = entered(1),
+    ok = py:interrupt(Context),
+    ?assertEqual([{error, interrupted}], eventually:workers([Call], call)),
+    open([Handler]),
+    usable(Context).
+
+a_timeout_ends_a_wait(_) ->
+    gate(gate),
+    Context = py:context(1),
+    ?assertEqual({error, timeout},
+                 py:call(Context, erlang, call, [gate, 1], #{timeout => 100})),
+    [Handler] = entered(1),
+    usable(Context),
+    open([Handler]),
+    usable(Context).
+
+%% Given while others wait on the same thread, at the same depth.
+a_late_answer_reaches_nobody(_) ->
+    gate(gate),
+    Test = self(),
+    Context = py:context(1),
+    ok = py:register_function(late, fun([0]) -> Test ! {late, self()}, receive go -> 0 end;
+                                       ([Number]) -> Number
+                                    end),
+    Call = in_background(interrupted, [gate, late]),
+    [Handler] = entered(1),
+    ok = py:interrupt(Context),
+    {late, Second} = eventually:message(late),
+    Monitor = monitor(process, Handler),
+    open([Handler]),
+    %% It has answered, and has been let go.
+    receive {'DOWN', Monitor, process, Handler, Reason} -> ?assertEqual(normal, Reason)
+    after 20000 -> error(still_there)
+    end,
+    Second ! go,
+    ?assertEqual([{ok, {{<<"raised">>, <<"KeyboardInterrupt">>, <<>>}, lists:seq(0, 99)}}],
+                 eventually:workers([Call], call)).
+
+%% The process that called Python is killed while that waits for Erlang.
+a_killed_caller_leaves_nothing(_) ->
+    gate(gate),
+    Context = py:context(1),
+    Caller = spawn(fun() -> py:call(Context, erlang, call, [gate, 1]) end),
+    [Handler] = entered(1),
+    eventually:dead(Caller),
+    open([Handler]),
+    usable(Context).
+
+a_killed_context_ends_its_wait(_) ->
+    gate(gate),
+    Context = py:context(1),
+    Call = in_background(Context, erlang, call, [gate, 1], infinity),
+    [Handler] = entered(1),
+    exit(Context, kill),
+    [{error, {Reason, _}}] = eventually:workers([Call], call),
+    ?assert(lists:member(Reason, [context_died, 'ApplicationStopped'])),
+    open([Handler]),
+    eventually:true(fun() -> py_context:at(1) =/= {ok, Context}
+                                 andalso py_context:at(1) =/= error end),
+    usable(py:context(1)).
+
+an_interrupt_is_not_for_other_threads(_) ->
+    gate(gate),
+    echo(),
+    Context = py:context(1),
+    none = in(?CASES, start, [other, gate, echo]),
+    [Handler] = entered(1),
+    ok = py:interrupt(Context),
+    Call = in_background(Context, erlang, call, [gate, 1], infinity),
+    [Mine] = entered(1),
+    ok = py:interrupt(Context),
+    ?assertEqual([{error, interrupted}], eventually:workers([Call], call)),
+    open([Handler, Mine]),
+    ?assertEqual([returned(<<"other">>), returned(<<"other">>)], result(other)),
+    none = in(?CASES, join_all, []).
+
+%% The application
+
+%% Whoever waits learns it at once, and calls again as soon as the supervisor has done its work.
+the_callback_server_is_killed(_) ->
+    gate(gate),
+    echo(),
+    Old = whereis(py_callback_server),
+    [none = in(?CASES, start, [Key, gate, echo]) || Key <- [one, two, three]],
+    Context = py:context(2),
+    Call = in_background(Context, erlang, call, [gate, 1], infinity),
+    [First | Others] = entered(4),
+    exit(Old, kill),
+    %% Its context goes along.
+    [{error, {Reason, _}}] = eventually:workers([Call], call),
+    ?assert(lists:member(Reason, [context_died, 'ApplicationStopped'])),
+    exit(First, kill),
+    open(Others),
+    eventually:true(fun() -> length(py_context_router:contexts()) =:= 2 end),
+    Results = [result(Key) || Key <- [one, two, three]],
+    [?assertMatch([_, {<<"returned">>, _}], Result) || Result <- Results],
+    ?assertNotEqual(Old, whereis(py_callback_server)),
+    [usable(py:context(Index)) || Index <- [1, 2]],
+    none = in(?CASES, join_all, []).
+
+the_application_stops_while_threads_wait(_) ->
+    gate(gate),
+    [none = in(?CASES, start, [Key, gate, echo]) || Key <- [one, two, three]],
+    Context = py:context(2),
+    Call = in_background(Context, erlang, call, [gate, 1], infinity),
+    Handlers = entered(4),
+    ok = application:stop(penstock),
+    [{error, {Reason, _}}] = eventually:workers([Call], call),
+    ?assert(lists:member(Reason, [context_died, 'ApplicationStopped'])),
+    open(Handlers),
+    {ok, _} = application:ensure_all_started(penstock),
+    echo(),
+    [?assertEqual([{<<"raised">>, <<"ApplicationStopped">>, <<>>}, returned(atom_to_binary(Key))],
+                  result(Key)) || Key <- [one, two, three]],
+    none = in(?CASES, join_all, []).
+
+%% Steps
+
+returned(Value) ->
+    {<<"returned">>, Value}.
+
+count(What, List) ->
+    length([found || Each <- List, Each =:= What]).
+
+in_background(Function, Args) ->
+    in_background(py:context(1), ?CASES, Function, Args, 60000).
+
+in_background(Context, Module, Function, Args, Timeout) ->
+    eventually:worker(fun() -> py:call(Context, Module, Function, Args, #{timeout => Timeout})
+                      end).
+
+tells(Name) ->
+    Test = self(),
+    ok = py:register_function(Name, fun([Value]) -> Test ! {told, Value} end).
+
+told(Count) ->
+    lists:sort([begin {told, Value} = eventually:message(told), Value end
+                || _ <- lists:seq(1, Count)]).
+
+%% Once a thread that was started has ended.
+result(Key) ->
+    eventually:true(fun() -> in(?CASES, result, [Key]) =/= none end),
+    in(?CASES, result, [Key]).
+
+nothing_is_left(Config) ->
+    eventually:counters_return_to(?config(counters, Config)).
