@@ -7,6 +7,7 @@
 
 #include "caller_wait.hpp"
 #include "encode.hpp"
+#include "exceptions.hpp"
 #include "executor.hpp"
 #include "loop_endpoint.hpp"
 #include "penstock/host.hpp"
@@ -138,8 +139,13 @@ PyObject* Caller::call(const ErlangFunction& function) {
   if (!await(wait)) {
     // Whatever it still does, it is not this level's any more.
     dismiss(std::exchange(handlers_[level], 0), "penstock_release");
+    // What has come meanwhile is dealt with, and that may run Python.
+    const PyRef exception = take_exception();
+    get_in_line();
+    PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
     return nullptr;
   }
+  get_in_line();
   handlers_[level] = wait.handler;
   return result_of(*wait.answer);
 }

@@ -64,7 +64,7 @@ unwatch(_Case, Config, Check) ->
 show(Stacks) ->
     {ok, Python} = file:read_file(Stacks),
     ct:log("Python:~n~ts~nErlang:~n~p",
-           [Python, [{Pid, process_info(Pid, current_stacktrace)}
+           [Python, [{Pid, process_info(Pid, [current_stacktrace, dictionary, messages])}
                      || Pid <- callers() ++ handlers()]]),
     [exit(Context, kill) || Context <- py_context_router:contexts()].
 
