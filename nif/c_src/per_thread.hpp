@@ -14,14 +14,16 @@ namespace penstock::nif {
 /// their own thread.
 template <class T>
 [[nodiscard]] T& per_thread() {
+  static thread_local T* mine = nullptr;  // A cache of the key's value; trivially destroyed.
   static const pthread_key_t key = [] {
     pthread_key_t made{};
-    if (pthread_key_create(&made, [](void* object) { delete static_cast<T*>(object); }) != 0) {
-      throw std::bad_alloc();
-    }
+    const auto end = [](void* object) {
+      mine = nullptr;  // Destructors of other keys may come back, and then get another one.
+      delete static_cast<T*>(object);
+    };
+    if (pthread_key_create(&made, end) != 0) throw std::bad_alloc();
     return made;
   }();
-  static thread_local T* mine = nullptr;  // A cache of the key's value; trivially destroyed.
   if (mine == nullptr) [[unlikely]] {
     T* made = new T();
     if (pthread_setspecific(key, made) != 0) {

@@ -7,7 +7,6 @@
 
 #include "caller_wait.hpp"
 #include "encode.hpp"
-#include "exceptions.hpp"
 #include "executor.hpp"
 #include "loop_endpoint.hpp"
 #include "penstock/host.hpp"
@@ -88,6 +87,7 @@ Caller* Caller::make(ModuleState& state, Ref<Channel> inbox, Executor* executor)
     return nullptr;
   }
   if (PyDict_SetItem(dict, state.names.caller, capsule.get()) != 0) return nullptr;
+  caller->enlist();
   return caller;
 }
 
@@ -98,11 +98,53 @@ void Caller::destroy(PyObject* capsule) {
 Caller::~Caller() {
   leave_line();
   if (reader_) forget_caller(*reinterpret_cast<InboxReaderObject*>(reader_.get()));
-  inbox_->close();
-  // The processes end when they have done what they do.
-  for (const std::uint64_t handler : handlers_) dismiss(handler, "penstock_release");
-  dismiss(process_, "penstock_close");
+  delist();
+  end_processes();
   for (const auto& [id, future] : std::exchange(futures_, {})) drop(future);
+}
+
+/// They end when they have done what they do. Needs no GIL.
+void Caller::end_processes() noexcept {
+  inbox_->close();
+  for (const std::uint64_t handler : std::exchange(handlers_, {})) {
+    dismiss(handler, "penstock_release");
+  }
+  dismiss(std::exchange(process_, 0), "penstock_close");
+}
+
+/// Those of this thread. An object that goes with the thread's Python state, and calls Erlang when
+/// it does, leaves one that nobody drops: at the thread's end at least its processes go. (A key,
+/// and not a thread_local object: those of the VM's main thread are destroyed while others still
+/// run.)
+pthread_key_t Caller::list_of_thread() noexcept {
+  static const pthread_key_t key = [] {
+    pthread_key_t made{};
+    (void)pthread_key_create(&made, [](void* first) {
+      for (auto* each = static_cast<Caller*>(first); each != nullptr;) {
+        each->end_processes();
+        each = std::exchange(each->next_of_thread_, nullptr);
+      }
+    });
+    return made;
+  }();
+  return key;
+}
+
+void Caller::enlist() noexcept {
+  next_of_thread_ = static_cast<Caller*>(pthread_getspecific(list_of_thread()));
+  (void)pthread_setspecific(list_of_thread(), this);
+}
+
+/// From another thread there is nothing to do: this one's has ended.
+void Caller::delist() noexcept {
+  auto* const first = static_cast<Caller*>(pthread_getspecific(list_of_thread()));
+  if (first == this) {
+    (void)pthread_setspecific(list_of_thread(), next_of_thread_);
+    return;
+  }
+  for (Caller* each = first; each != nullptr; each = each->next_of_thread_) {
+    if (each->next_of_thread_ == this) each->next_of_thread_ = next_of_thread_;
+  }
 }
 
 Caller* Caller::of_this_thread(ModuleState& state) {
@@ -139,13 +181,8 @@ PyObject* Caller::call(const ErlangFunction& function) {
   if (!await(wait)) {
     // Whatever it still does, it is not this level's any more.
     dismiss(std::exchange(handlers_[level], 0), "penstock_release");
-    // What has come meanwhile is dealt with, and that may run Python.
-    const PyRef exception = take_exception();
-    get_in_line();
-    PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
     return nullptr;
   }
-  get_in_line();
   handlers_[level] = wait.handler;
   return result_of(*wait.answer);
 }

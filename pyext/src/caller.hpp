@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <pthread.h>
+
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -79,6 +81,10 @@ class Caller {
   ~Caller();
   static Caller* make(ModuleState& state, Ref<Channel> inbox, Executor* executor);
   static void destroy(PyObject* capsule);
+  void end_processes() noexcept;
+  [[nodiscard]] static pthread_key_t list_of_thread() noexcept;
+  void enlist() noexcept;
+  void delist() noexcept;
 
   // Sending
   [[nodiscard]] std::uint64_t next_id() noexcept;
@@ -117,6 +123,7 @@ class Caller {
   Received spare_;
   SpinBudget gil_spin_{kSpinWithGil_ns};
   std::unordered_map<std::uint64_t, PyObject*> futures_;  // By id.
+  Caller* next_of_thread_ = nullptr;
   PyRef reader_;             // Once there was a future: an InboxReaderObject.
   Ref<InboxWaiter> waiter_;  // Same.
 };
