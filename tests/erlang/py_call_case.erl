@@ -6,8 +6,9 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
--export([start/2, stop/1, call_from_each_context/0, watch/2, unwatch/3, size/2, at_once/1, echo/0,
-         gate/1, open/1, entered/1, callers/0, handlers/0, no_more_than/2, usable/1, running/1, in/3]).
+-export([start/2, stop/1, call_from_each_context/0, watch/2, unwatch/3, size/2, at_once/1,
+         echo/0, gate/1, open/1, entered/1, callers/0, handlers/0, no_more_than/2, usable/1,
+         running/1, in/3]).
 
 %% Less than what eventually waits, so that the stacks are those of the hang.
 -define(STACKS_AFTER_S, 8).

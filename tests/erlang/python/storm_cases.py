@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Python does in py_call_storm_SUITE: each calls Erlang in its own way, and returns `value`."""
+"""What Python does in py_call_storm_SUITE: each calls Erlang in its way, and returns `value`."""
 
 import asyncio
 import threading
