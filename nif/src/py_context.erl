@@ -134,17 +134,20 @@ start_link(Index) ->
     gen_server:start_link(?MODULE, Index, []).
 
 %% @private
--spec init(place()) -> {ok, #state{}} | {stop, enomem}.
-init(Index) ->
+-spec init(place() | {place(), owngil}) -> {ok, #state{}} | {stop, term()}.
+init({Index, owngil}) -> init(Index, owngil);
+init(Index) -> init(Index, worker).
+
+init(Index, Mode) ->
     process_flag(trap_exit, true),
     Ended = make_ref(),
-    case py_nif:context_new(Ended) of
+    case py_nif:context_new(Ended, Mode) of
         {ok, Native} ->
             forget(Index),
             true = ets:insert(?TABLE, [{self(), Native}, {{index, Index}, self()}]),
             {ok, #state{index = Index, native = Native, ended = Ended}};
-        {error, enomem} ->
-            {stop, enomem}
+        {error, Reason} ->
+            {stop, Reason}
     end.
 
 %% @private

@@ -14,8 +14,8 @@
          byte_channel_send_again/2, byte_channel_receive_wait/2, byte_channel_info/1]).
 -export([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
          buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
--export([runtime_start/3, runtime_version/0, set_stopped/1]).
--export([context_new/1, context_submit/5, context_interrupt/1, context_interrupt/2,
+-export([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
+-export([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
          context_stop/1, call_cancel/1, call_answer/2]).
 -export([debug_counters/0, debug_fail_allocations/1]).
 -export([priv_dir/0]).
@@ -30,8 +30,8 @@
        byte_channel_send_again/2, byte_channel_receive_wait/2, byte_channel_info/1]).
 -nifs([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
        buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
--nifs([runtime_start/3, runtime_version/0, set_stopped/1]).
--nifs([context_new/1, context_submit/5, context_interrupt/1, context_interrupt/2,
+-nifs([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
+-nifs([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
        context_stop/1, call_cancel/1, call_answer/2]).
 -nifs([debug_counters/0, debug_fail_allocations/1]).
 -on_load(load/0).
@@ -210,14 +210,23 @@ runtime_start(_Python, _PackagePath, _MaxAtoms) -> erlang:nif_error(not_loaded).
 -spec runtime_version() -> binary().
 runtime_version() -> erlang:nif_error(not_loaded).
 
+%% @doc Facts about the Python that the library was built for. `owngil': whether a context can have a
+%% GIL of its own.
+-spec runtime_features() ->
+    #{version := binary(), free_threaded := boolean(), owngil := boolean()}.
+runtime_features() -> erlang:nif_error(not_loaded).
+
 %% @doc While true, every wait of Python inside Penstock ends with `erlang.ApplicationStopped'.
 -spec set_stopped(boolean()) -> ok.
 set_stopped(_Stopped) -> erlang:nif_error(not_loaded).
 
 %% @doc Starts a Python thread that belongs to the calling process: it is stopped when that dies.
 %% `{penstock_stopped, Ref}' comes when the thread has ended, for whatever reason.
--spec context_new(Ref :: reference()) -> {ok, context()} | {error, enomem}.
-context_new(_Ref) -> erlang:nif_error(not_loaded).
+%% `owngil': in an interpreter with a GIL of its own, which starts (some 30 ms) and ends with the
+%% thread.
+-spec context_new(Ref :: reference(), worker | owngil) ->
+    {ok, context()} | {error, enomem | {unsupported | python, Reason :: binary()}}.
+context_new(_Ref, _Mode) -> erlang:nif_error(not_loaded).
 
 %% @doc Queues a request: `{Module, Function, Args, Kwargs}' to call, `{Code, Locals}' to eval,
 %% `{Code}' to exec. The answer is the message `{Ref, ok | {ok, Term} | {error, Reason}}'; exactly
@@ -253,8 +262,9 @@ call_answer(_Call, _Result) -> erlang:nif_error(not_loaded).
 
 %% @doc What is alive in the library: `channels' and `buffers' that Erlang refers to, `waiters',
 %% `calls', `contexts', `pinned_bytes' of large binaries that queues and Python refer to and of
-%% Python's that Erlang does, `atoms_created' by Python, and `dropped_sends' to processes that were
-%% gone.
+%% Python's that Erlang does, `atoms_created' by Python, `dropped_sends' to processes that were gone,
+%% and `interpreters' of `owngil' contexts, those included that cannot end because code in them goes
+%% on.
 -spec debug_counters() -> counters().
 debug_counters() -> erlang:nif_error(not_loaded).
 
