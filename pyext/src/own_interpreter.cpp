@@ -57,6 +57,11 @@ int count_threads() {
   return count;
 }
 
+/// What this thread alone remembers goes while everything it may call is still there.
+void drop_thread_locals() {
+  if (PyObject* const dict = PyThreadState_GetDict()) PyDict_Clear(dict);
+}
+
 /// What Py_EndInterpreter() does first, and may not do a second time: it must not begin while there
 /// are threads that threading does not know, and those are known only when the others are gone.
 void join_threads() {
@@ -132,6 +137,7 @@ void OwnInterpreter::end() {
   parking().stop(*runtime_.home().others());
   runtime_.request();
   join_threads();
+  drop_thread_locals();
   if (!await_others()) {
     PyThreadState_Clear(thread_);
     PyThreadState_DeleteCurrent();
