@@ -129,9 +129,8 @@ ERL_NIF_TERM runtime_features(ErlNifEnv* env, const ERL_NIF_TERM* /*argv*/) {
   const python::RuntimeFeatures features = python::runtime_features();
   const auto boolean = [](bool value) { return value ? atoms().true_ : atoms().false_; };
   ERL_NIF_TERM names[] = {atoms().version, atoms().free_threaded, atoms().owngil};
-  ERL_NIF_TERM values[] = {make_text(env, features.version),
-                                 boolean(features.is_free_threaded),
-                                 boolean(features.no_own_gil.empty())};
+  ERL_NIF_TERM values[] = {make_text(env, features.version), boolean(features.is_free_threaded),
+                           boolean(features.no_own_gil.empty())};
   ERL_NIF_TERM map{};
   (void)enif_make_map_from_arrays(env, names, values, std::size(names), &map);
   return map;
@@ -141,8 +140,7 @@ ERL_NIF_TERM context_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   using Mode = python::Context::Mode;
   const bool is_own = argv[1] == atoms().owngil;
   if (enif_is_ref(env, argv[0]) == 0 || (!is_own && argv[1] != atoms().worker)) throw BadArg();
-  if (const std::string reason = python::runtime_features().no_own_gil;
-      is_own && !reason.empty()) {
+  if (const std::string reason = python::runtime_features().no_own_gil; is_own && !reason.empty()) {
     return make_error(env, enif_make_tuple2(env, atoms().unsupported, make_text(env, reason)));
   }
   ErlNifPid owner{};
@@ -152,9 +150,9 @@ ERL_NIF_TERM context_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   Ref<python::Context> context = python::Context::start(
       owner.pid, [notice] { notice->send(); }, is_own ? Mode::own_gil : Mode::worker, &failure);
   if (!context) {
-    return make_error(env, failure.empty() ? atoms().enomem
-                                           : enif_make_tuple2(env, atoms().python,
-                                                              make_text(env, failure)));
+    return make_error(env, failure.empty()
+                               ? atoms().enomem
+                               : enif_make_tuple2(env, atoms().python, make_text(env, failure)));
   }
   const auto resource = Resource<ContextResource>::make(std::move(context), owner);
   if (!resource->watch(owner)) resource->context().stop();

@@ -210,8 +210,8 @@ runtime_start(_Python, _PackagePath, _MaxAtoms) -> erlang:nif_error(not_loaded).
 -spec runtime_version() -> binary().
 runtime_version() -> erlang:nif_error(not_loaded).
 
-%% @doc Facts about the Python that the library was built for. `owngil': whether a context can have a
-%% GIL of its own.
+%% @doc Facts about the Python that the library was built for. `owngil': whether a context can have
+%% a GIL of its own.
 -spec runtime_features() ->
     #{version := binary(), free_threaded := boolean(), owngil := boolean()}.
 runtime_features() -> erlang:nif_error(not_loaded).
@@ -262,9 +262,9 @@ call_answer(_Call, _Result) -> erlang:nif_error(not_loaded).
 
 %% @doc What is alive in the library: `channels' and `buffers' that Erlang refers to, `waiters',
 %% `calls', `contexts', `pinned_bytes' of large binaries that queues and Python refer to and of
-%% Python's that Erlang does, `atoms_created' by Python, `dropped_sends' to processes that were gone,
-%% and `interpreters' of `owngil' contexts, those included that cannot end because code in them goes
-%% on.
+%% Python's that Erlang does, `atoms_created' by Python, `dropped_sends' to processes that were
+%% gone, and `interpreters' of `owngil' contexts, those included that cannot end because code in
+%% them goes on.
 -spec debug_counters() -> counters().
 debug_counters() -> erlang:nif_error(not_loaded).
 

@@ -179,9 +179,9 @@ PyObject* view_subscript(PyObject* object, PyObject* key) {
 PyObject* view_tobytes(PyObject* object, PyObject*) {
   ViewObject& self = as_view(object);
   if (!require_view(self)) return nullptr;
-  PyObject* const whole =
-      self.copy != nullptr ? self.copy
-                           : LentBytes::object_of(self.binary->binary(), self.binary->home());
+  PyObject* const whole = self.copy != nullptr
+                              ? self.copy
+                              : LentBytes::object_of(self.binary->binary(), self.binary->home());
   if (whole != nullptr && PyBytes_GET_SIZE(whole) == self.size) return PyRef::borrow(whole).take();
   ++self.exports;  // Nobody may release it meanwhile.
   PyObject* const copy = copied_bytes(bytes_in(self));

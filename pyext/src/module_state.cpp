@@ -22,9 +22,9 @@ void for_each_type(Function function, ModuleState& state) {
   for (PyTypeObject*& type : state.opaque_types) function(type);
   for (PyTypeObject** const type :
        {&state.atom_type, &state.channel_type, &state.byte_channel_type, &state.byte_view_type,
-        &state.iterator_type, &state.awaitable_type, &state.endpoint_type,
-        &state.inbox_reader_type, &state.schedule_marker_type, &state.inline_marker_type,
-        &state.buffer_type, &state.piece_type}) {
+        &state.iterator_type, &state.awaitable_type, &state.endpoint_type, &state.inbox_reader_type,
+        &state.schedule_marker_type, &state.inline_marker_type, &state.buffer_type,
+        &state.piece_type}) {
     function(*type);
   }
 }
@@ -79,7 +79,8 @@ bool ModuleState::Names::intern() {
 int ModuleState::visit(visitproc function, void* arg) {
   int result = 0;
   const auto look_at = [&](auto* object) {
-    if (object != nullptr && result == 0) result = function(reinterpret_cast<PyObject*>(object), arg);
+    if (object != nullptr && result == 0)
+      result = function(reinterpret_cast<PyObject*>(object), arg);
   };
   for_each_type(look_at, *this);
   for_each_object(look_at, *this);

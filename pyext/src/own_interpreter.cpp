@@ -57,24 +57,30 @@ int count_threads() {
   return count;
 }
 
-/// What this thread alone remembers goes while everything it may call is still there.
-void drop_thread_locals() {
-  if (PyObject* const dict = PyThreadState_GetDict()) PyDict_Clear(dict);
+/// The module threading if somebody has imported it.
+PyRef find_threading() {
+  const PyRef name = PyRef::steal(PyUnicode_FromString("threading"));
+  PyRef module = name ? PyRef::steal(PyImport_GetModule(name.get())) : PyRef();
+  PyErr_Clear();
+  return module;
 }
 
 /// What Py_EndInterpreter() does first, and may not do a second time: it must not begin while there
 /// are threads that threading does not know, and those are known only when the others are gone.
 void join_threads() {
-  const PyRef name = PyRef::steal(PyUnicode_FromString("threading"));
-  const PyRef threading = name ? PyRef::steal(PyImport_GetModule(name.get())) : PyRef();
-  if (threading) {
-    const PyRef done =
-        PyRef::steal(PyObject_CallMethod(threading.get(), "_shutdown", nullptr));
-    if (!done) PyErr_WriteUnraisable(threading.get());
-    // Any callable that takes nothing and does nothing.
-    auto* const nothing = reinterpret_cast<PyObject*>(&PyDict_Type);
-    if (PyObject_SetAttrString(threading.get(), "_shutdown", nothing) == 0) return;
-  }
+  const PyRef threading = find_threading();
+  if (!threading) return;
+  const PyRef done = PyRef::steal(PyObject_CallMethod(threading.get(), "_shutdown", nullptr));
+  if (!done) PyErr_WriteUnraisable(threading.get());
+  // Any callable that takes nothing and does nothing.
+  auto* const nothing = reinterpret_cast<PyObject*>(&PyDict_Type);
+  if (PyObject_SetAttrString(threading.get(), "_shutdown", nothing) != 0) PyErr_Clear();
+  // From 3.13 on an object here takes this thread out of the module's table, which it would do too
+  // late: when the module has been emptied.
+  const PyRef locals = PyRef::steal(PyObject_GetAttrString(threading.get(), "_thread_local_info"));
+  const PyRef dict =
+      locals ? PyRef::steal(PyObject_GetAttrString(locals.get(), "__dict__")) : PyRef();
+  if (dict && PyDict_Check(dict.get())) PyDict_Clear(dict.get());
   PyErr_Clear();
 }
 #endif
@@ -85,7 +91,8 @@ std::int64_t OwnInterpreter::living() noexcept { return living_count.load(order:
 
 const char* no_own_interpreters() noexcept {
 #if defined(Py_GIL_DISABLED)
-  return "own-GIL contexts need a Python with a GIL; this one is free-threaded, and its contexts run "
+  return "own-GIL contexts need a Python with a GIL; this one is free-threaded, and its contexts "
+         "run "
          "in parallel as they are";
 #elif PY_VERSION_HEX < 0x030C0000
   return "own-GIL contexts need Python 3.12 or newer";
@@ -137,7 +144,6 @@ void OwnInterpreter::end() {
   parking().stop(*runtime_.home().others());
   runtime_.request();
   join_threads();
-  drop_thread_locals();
   if (!await_others()) {
     PyThreadState_Clear(thread_);
     PyThreadState_DeleteCurrent();

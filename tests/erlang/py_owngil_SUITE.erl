@@ -27,7 +27,8 @@ groups() ->
       [terms_come_back_as_they_were, a_channel_is_shared_with_other_contexts,
        coroutines_receive, each_message_is_taken_once,
        bytes_are_lent_to_erlang_and_come_back, bytes_that_come_back_are_the_same_object,
-       bytes_go_to_other_interpreters, views_of_others_bytes, buffers_are_read]},
+       bytes_go_to_other_interpreters, views_of_others_bytes, buffers_are_read,
+       a_buffer_is_read_in_one_interpreter_at_a_time]},
      {erlang, [],
       [functions_are_called, functions_are_called_from_threads, functions_are_called_from_a_loop,
        a_handler_calls_back, calls_go_in_circles, markers_go_on]},
@@ -60,8 +61,8 @@ the_features_are_told(_) ->
         py_nif:runtime_features(),
     {ok, Running} = py:version(),
     ?assertMatch({0, _}, binary:match(Running, Version)),
-    {ok, Configured} = py:eval(<<"bool(__import__('sysconfig').get_config_var('Py_GIL_DISABLED'))">>),
-    ?assertEqual(Configured, IsFree),
+    {ok, Configured} = py:eval(<<"__import__('sysconfig').get_config_var('Py_GIL_DISABLED')">>),
+    ?assertEqual(Configured =:= 1, IsFree),
     {ok, IsNew} = py:eval(<<"__import__('sys').version_info >= (3, 12)">>),
     ?assertEqual(IsNew andalso not IsFree, IsPossible).
 
@@ -105,8 +106,9 @@ it_is_an_interpreter_of_its_own(Config) ->
 
 one_thread_runs_all_requests(Config) ->
     Context = start(Config),
-    Callers = [eventually:worker(fun() -> py:eval(Context, <<"__import__('threading').get_ident()">>)
-                                 end) || _ <- lists:seq(1, 20)],
+    Identity = <<"__import__('threading').get_ident()">>,
+    Callers = [eventually:worker(fun() -> py:eval(Context, Identity) end)
+               || _ <- lists:seq(1, 20)],
     ?assertMatch([{ok, _}], lists:usort(eventually:workers(Callers, callers))),
     stop(Context).
 
@@ -326,6 +328,29 @@ buffers_are_read(Config) ->
      end || Function <- [read_buffer_in_loop, read_buffer_blocking]],
     stop(Context).
 
+%% Whoever reads first has it until the last object that has read goes.
+a_buffer_is_read_in_one_interpreter_at_a_time(Config) ->
+    ok = py_case:add_path(Config),
+    Own = start(Config),
+    Other = start(Config),
+    {ok, Buffer} = py_buffer:new(),
+    ok = py_buffer:write(Buffer, <<"first\nsecond\nthird\n">>),
+    [{ok, none} = py:call(Context, owngil_cases, keep, [Buffer])
+     || Context <- [Own, Other, py:context(1)]],
+    ?assertEqual({ok, <<"first\n">>}, py:call(Own, owngil_cases, read_kept_line, [])),
+    [?assertMatch({error, {'RuntimeError', "the buffer is being read in another interpreter"}},
+                  py:call(Context, owngil_cases, Function, []))
+     || Context <- [Other, py:context(1)],
+        Function <- [read_kept_line, await_kept_line, view_kept]],
+    {ok, none} = py:call(Own, owngil_cases, forget, []),
+    ?assertEqual({ok, <<"second\n">>}, py:call(Other, owngil_cases, await_kept_line, [])),
+    ?assertMatch({error, {'RuntimeError', _}}, py:call(Own, owngil_cases, identity_read, [Buffer])),
+    stop(Other),
+    eventually:equal(1, fun interpreters/0),
+    ?assertEqual({ok, <<"third\n">>}, py:call(py:context(1), owngil_cases, read_kept_line, [])),
+    {ok, none} = py:call(py:context(1), owngil_cases, forget, []),
+    stop(Own).
+
 %% Erlang
 
 functions_are_called(Config) ->
@@ -456,13 +481,14 @@ a_binary_that_goes_late_harms_nobody(Config) ->
 
 the_application_stops(Config) ->
     Contexts = [start(Config) || _ <- [1, 2]],
+    [true = unlink(Context) || Context <- Contexts],  % They end by themselves.
     {ok, Channel} = py_channel:new(),
     Blocked = [call_and_wait(Context, announce_then_receive, [Channel, self()])
                || Context <- Contexts],
     ok = application:stop(penstock),
     [?assertMatch({error, {'ApplicationStopped', _}}, Result)
      || Result <- eventually:workers(Blocked, blocked)],
-    [stop(Context) || Context <- Contexts],
+    [eventually:dead(Context) || Context <- Contexts],
     eventually:equal(0, fun interpreters/0),
     ok = application:start(penstock).
 

@@ -102,6 +102,29 @@ def read_buffer_blocking(buffer):
     return buffer.read()
 
 
+def keep(value):
+    kept[:] = [value]
+
+
+def read_kept_line():
+    return kept[0].readline()
+
+
+def await_kept_line():
+    async def main():
+        return await kept[0].areadline()
+
+    return asyncio.run(main())
+
+
+def view_kept():
+    return bytes(kept[0])
+
+
+def identity_read(buffer):
+    return buffer.peek()
+
+
 # Calls
 
 def call(name, *args):

@@ -31,9 +31,9 @@ void set_stopped(bool stopped) noexcept;
 
 /// Facts about the Python that this was built for.
 struct RuntimeFeatures {
-  std::string version;         ///< "3.12.1"
-  bool is_free_threaded;       ///< There is no GIL.
-  std::string no_own_gil;      ///< Why Mode::own_gil is not possible; "": it is.
+  std::string version;     ///< "3.12.1"
+  bool is_free_threaded;   ///< There is no GIL.
+  std::string no_own_gil;  ///< Why Mode::own_gil is not possible; "": it is.
 };
 [[nodiscard]] RuntimeFeatures runtime_features();
 
