@@ -18,9 +18,9 @@ namespace penstock::nif {
   atom(max_size) atom(no_reader) atom(none) atom(ok) atom(owngil) \
   atom(penstock_forward) atom(penstock_ready) atom(penstock_stopped) atom(pinned) \
   atom(pinned_bytes) atom(py_forwarder) atom(python) atom(read) atom(size) \
-  atom(stopped) atom(too_deep) atom(too_large) atom(too_long) atom(undefined) \
-  atom(unhashable_key) atom(unsupported) atom(version) atom(wait) atom(waiters) \
-  atom(worker) atom(written)
+  atom(stopped) atom(too_deep) atom(too_large) atom(too_long) atom(traceback) \
+  atom(undefined) atom(unhashable_key) atom(unsupported) atom(version) atom(wait) \
+  atom(waiters) atom(worker) atom(written)
 // clang-format on
 
 struct Atoms {

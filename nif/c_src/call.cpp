@@ -10,15 +10,16 @@
 namespace penstock::nif {
 
 Ref<NifCall> NifCall::create(ErlNifEnv* env, ERL_NIF_TERM reference,
-                             Resource<ContextResource> context) noexcept {
+                             Resource<ContextResource> context, bool wants_traceback) noexcept {
   ErlNifPid caller{};
   (void)enif_self(env, &caller);
-  return Ref<NifCall>::steal(new (std::nothrow) NifCall(caller, reference, std::move(context)));
+  return Ref<NifCall>::steal(new (std::nothrow)
+                                 NifCall(caller, reference, std::move(context), wants_traceback));
 }
 
-NifCall::NifCall(const ErlNifPid& caller, ERL_NIF_TERM reference,
-                 Resource<ContextResource> context) noexcept
-    : Call(caller.pid),
+NifCall::NifCall(const ErlNifPid& caller, ERL_NIF_TERM reference, Resource<ContextResource> context,
+                 bool wants_traceback) noexcept
+    : Call(caller.pid, wants_traceback),
       process_(caller),
       reference_(enif_make_copy(env_.get(), reference)),
       context_(std::move(context)) {}

@@ -19,7 +19,8 @@ class NifCall final : public Call {
  public:
   /// `reference` is a term of `env`. nullptr when memory ran out.
   [[nodiscard]] static Ref<NifCall> create(ErlNifEnv* env, ERL_NIF_TERM reference,
-                                           Resource<ContextResource> context) noexcept;
+                                           Resource<ContextResource> context,
+                                           bool wants_traceback) noexcept;
 
   [[nodiscard]] bool watch_caller() noexcept override;
   /// Answers with {ok, Term} or {error, Term}, a term of any environment, unless the call was
@@ -27,8 +28,8 @@ class NifCall final : public Call {
   void finish_with(ERL_NIF_TERM result) noexcept;
 
  private:
-  NifCall(const ErlNifPid& caller, ERL_NIF_TERM reference,
-          Resource<ContextResource> context) noexcept;
+  NifCall(const ErlNifPid& caller, ERL_NIF_TERM reference, Resource<ContextResource> context,
+          bool wants_traceback) noexcept;
   ~NifCall() override;
   void answer(Outcome outcome, const Message& term) noexcept override;
   void send(ERL_NIF_TERM result) noexcept;

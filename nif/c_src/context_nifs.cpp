@@ -161,7 +161,11 @@ ERL_NIF_TERM context_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 
 ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   ContextResource& context = get_context(env, argv[0]);
-  const std::optional<Operation> what = operation(argv[1]);
+  int parts{};
+  const ERL_NIF_TERM* traced{};
+  const bool wants_traceback = enif_get_tuple(env, argv[1], &parts, &traced) != 0 && parts == 2 &&
+                               traced[0] == atoms().traceback;
+  const std::optional<Operation> what = operation(wants_traceback ? traced[1] : argv[1]);
   int count{};
   const ERL_NIF_TERM* arguments{};
   if (!what || enif_get_tuple(env, argv[2], &count, &arguments) == 0 ||
@@ -169,7 +173,7 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
     throw BadArg();
   }
   const Ref<NifCall> call =
-      NifCall::create(env, argv[3], Resource<ContextResource>::borrow(&context));
+      NifCall::create(env, argv[3], Resource<ContextResource>::borrow(&context), wants_traceback);
   if (!call) throw std::bad_alloc();
   const auto resource = Resource<CallResource>::make(call);
 

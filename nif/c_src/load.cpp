@@ -64,6 +64,10 @@ ErlNifFunc functions[] = {
     {"call_cancel",                   1, guarded<call_cancel>,                   0},
     {"call_answer",                   2, guarded<call_answer>,                   0},
 
+    // Python's output. Never block; no GIL.
+    {"output_open",                   3, guarded<output_open>,                   0},
+    {"output_close",                  0, guarded<output_close>,                  0},
+
     // Insight
     {"debug_counters",                0, guarded<debug_counters>,                0},
     {"debug_fail_allocations",        1, guarded<debug_fail_allocations>,        0},

@@ -25,6 +25,8 @@ Body runtime_start, runtime_version, runtime_features, set_stopped;
 Body context_new, context_submit, context_interrupt, context_interrupt_call, context_stop;
 Body call_cancel;
 Body call_answer;
+// output_nifs.cpp
+Body output_open, output_close;
 // debug_nifs.cpp
 Body debug_counters, debug_fail_allocations;
 

@@ -3,11 +3,13 @@
 %% The root of the tree. It owns the tables, which therefore survive every process below it:
 %%
 %%   penstock_sup ─┬─ py_forwarder     sends to processes of other nodes for Python
-%%                 ├─ py_callback_server ── py_caller, for each Python thread that calls Erlang
+%%                 ├─ py_output        takes what Python prints and logs
 %%                 ├─ py_runtime       starts Python
-%%                 └─ py_context_sup ── py_context, one for each Python thread
+%%                 ├─ py_context_sup ── py_context, one for each Python thread
+%%                 ├─ py_async         runs py:async_call, in a context of its own
+%%                 └─ py_callback_server ── py_caller, for each Python thread that calls Erlang
 %%
-%% `rest_for_one': contexts need a runtime that has started.
+%% `rest_for_one': contexts need a runtime that has started, and Python a place for its output.
 -module(penstock_sup).
 -behaviour(supervisor).
 
@@ -26,7 +28,9 @@ init([]) ->
     ok = py_context:create_table(),
     {ok, {#{strategy => rest_for_one, intensity => 10, period => 10},
           [#{id => py_forwarder, start => {py_forwarder, start_link, []}},
-           #{id => py_callback_server, start => {py_callback_server, start_link, []}},
+           #{id => py_output, start => {py_output, start_link, []}},
            #{id => py_runtime, start => {py_runtime, start_link, []}},
            #{id => py_context_sup, start => {py_context_sup, start_link, []},
-             type => supervisor}]}}.
+             type => supervisor},
+           #{id => py_async, start => {py_async, start_link, []}},
+           #{id => py_callback_server, start => {py_callback_server, start_link, []}}]}}.

@@ -24,7 +24,9 @@
 -module(py).
 
 -export([start_contexts/0, contexts_started/0, context/0, context/1]).
--export([call/3, call/4, call/5, eval/1, eval/2, eval/3, exec/1, exec/2]).
+-export([call/3, call/4, call/5, eval/1, eval/2, eval/3, eval/4, exec/1, exec/2, exec/3]).
+-export([async_call/3, async_call/4, await/1, await/2, async_await/1, async_await/2,
+         async_gather/1, async_gather/2]).
 -export([register_function/2, register_function/3, unregister_function/1]).
 -export([interrupt/1, version/0]).
 -export_type([name/0, code/0, options/0, result/0, error/0]).
@@ -33,15 +35,21 @@
 -type code() :: unicode:chardata().
 
 %% `timeout': ms, default infinity. `kwargs': keyword arguments, keys are atoms or binaries.
--type options() :: #{timeout => timeout(), kwargs => map()}.
+%% `traceback': whether an exception is `{error, {Class, Message, Traceback}}', the last a binary.
+-type options() :: #{timeout => timeout(), kwargs => map(), traceback => boolean()}.
 
 -type error() ::
-    {error, {Class :: atom() | binary(), Message :: string()} | interrupted | timeout |
+    {error, {Class :: atom() | binary(), Message :: string()} |
+            {Class :: atom() | binary(), Message :: string(), Traceback :: binary()} |
+            interrupted | timeout |
             {context_died, term()} | py_nif:unsupported() | not_started | enomem | corrupt |
             atom_limit}.
 -type result() :: {ok, term()} | error().
 
 -define(POOL_TIMEOUT_MS, 30000).
+-define(AWAIT_TIMEOUT_MS, 30000).
+%% How long a task may take to say that it was cancelled, when its loop ends.
+-define(LAST_WORDS_MS, 2000).
 
 %% @doc The contexts of the default pool, which start with the application.
 -spec start_contexts() -> {ok, [pid()]} | {error, not_started}.
@@ -95,11 +103,9 @@ call(Module, Function, Args, Kwargs) ->
 call(Context, Module, Function, Args, Options)
   when is_pid(Context), is_list(Args), is_map(Options) ->
     Kwargs = maps:get(kwargs, Options, #{}),
-    Timeout = maps:get(timeout, Options, infinity),
-    is_map(Kwargs) andalso is_timeout(Timeout)
-        andalso map_size(maps:without([kwargs, timeout], Options)) =:= 0
-        orelse error(badarg, [Context, Module, Function, Args, Options]),
-    request(Context, call, call_arguments(Module, Function, Args, Kwargs), Timeout);
+    is_map(Kwargs) orelse error(badarg, [Context, Module, Function, Args, Options]),
+    request_with(Context, call, call_arguments(Module, Function, Args, Kwargs),
+                 maps:remove(kwargs, Options));
 call(Context, Module, Function, Args, Options) ->
     error(badarg, [Context, Module, Function, Args, Options]).
 
@@ -126,6 +132,14 @@ eval(Context, Code, Locals) when is_pid(Context), is_map(Locals) ->
 eval(Context, Code, Locals) ->
     error(badarg, [Context, Code, Locals]).
 
+%% @doc The same, with options: `timeout', `traceback'.
+-spec eval(pid(), code(), map(), options()) -> result().
+eval(Context, Code, Locals, Options)
+  when is_pid(Context), is_map(Locals), is_map(Options) ->
+    request_with(Context, eval, {text(Code), Locals}, Options);
+eval(Context, Code, Locals, Options) ->
+    error(badarg, [Context, Code, Locals, Options]).
+
 %% @doc Runs statements in the default pool, within 30 s.
 -spec exec(code()) -> ok | error().
 exec(Code) ->
@@ -138,8 +152,129 @@ exec(Context, Code) when is_pid(Context) ->
 exec(Context, Code) ->
     error(badarg, [Context, Code]).
 
-%% @doc Lets Python call a function by name: `erlang.call(Name, A, B)' calls `Function([A, B])'. Takes
-%% the place of one that had the name before. Names are atoms, binaries or strings.
+%% @doc Runs statements in that context, with options: `timeout', `traceback'.
+-spec exec(pid(), code(), options()) -> ok | error().
+exec(Context, Code, Options) when is_pid(Context), is_map(Options) ->
+    request_with(Context, exec, {text(Code)}, Options);
+exec(Context, Code, Options) ->
+    error(badarg, [Context, Code, Options]).
+
+%% @doc Starts `Module.Function(*Args)' and does not wait: on an asyncio loop if it is a coroutine
+%% function, else on a thread. The result comes as the message `{async_result, Ref, Result}', or to
+%% `await/1'.
+-spec async_call(name(), name(), [term()]) -> reference().
+async_call(Module, Function, Args) ->
+    async_call(Module, Function, Args, #{}).
+
+%% @doc The same, with keyword arguments.
+-spec async_call(name(), name(), [term()], map()) -> reference().
+async_call(Module, Function, Args, Kwargs) when is_list(Args), is_map(Kwargs) ->
+    case py_async:submit(self(), text(Module), text(Function), Args, Kwargs) of
+        {ok, Ref} ->
+            Ref;
+        {error, _} = Error ->
+            Ref = make_ref(),
+            self() ! {async_result, Ref, Error},
+            Ref
+    end;
+async_call(Module, Function, Args, Kwargs) ->
+    error(badarg, [Module, Function, Args, Kwargs]).
+
+%% @doc The result of an `async_call' of this process, for at most 30 s.
+-spec await(reference()) -> result().
+await(Ref) ->
+    await(Ref, ?AWAIT_TIMEOUT_MS).
+
+%% @doc The same, for at most `Timeout' ms; after that the result may still come, as a message.
+-spec await(reference(), timeout()) -> result().
+await(Ref, Timeout) when is_reference(Ref) ->
+    is_timeout(Timeout) orelse error(badarg, [Ref, Timeout]),
+    Monitor = erlang:monitor(process, py_async),
+    Result = receive
+        {async_result, Ref, Found} -> Found;
+        {py_response, Ref, Found} -> Found;
+        {'DOWN', Monitor, process, _Server, Reason} ->
+            receive
+                {async_result, Ref, Found} -> Found
+            after min(Timeout, ?LAST_WORDS_MS) ->
+                {error, {context_died, Reason}}
+            end
+    after Timeout ->
+        {error, timeout}
+    end,
+    erlang:demonitor(Monitor, [flush]),
+    Result;
+await(Ref, Timeout) ->
+    error(badarg, [Ref, Timeout]).
+
+%% @doc `await/1' by its other name.
+-spec async_await(reference()) -> result().
+async_await(Ref) ->
+    await(Ref).
+
+%% @doc `await/2' by its other name.
+-spec async_await(reference(), timeout()) -> result().
+async_await(Ref, Timeout) ->
+    await(Ref, Timeout).
+
+%% @doc Runs calls at the same time, for at most 30 s: all their values, in their order, or the
+%% first error in that order.
+-spec async_gather([{name(), name(), [term()]} | {name(), name(), [term()], map()}]) ->
+    {ok, [term()]} | error().
+async_gather(Calls) ->
+    async_gather(Calls, ?AWAIT_TIMEOUT_MS).
+
+%% @doc The same, for at most `Timeout' ms.
+-spec async_gather([{name(), name(), [term()]} | {name(), name(), [term()], map()}], timeout()) ->
+    {ok, [term()]} | error().
+async_gather(Calls, Timeout) when is_list(Calls) ->
+    is_timeout(Timeout) orelse error(badarg, [Calls, Timeout]),
+    Started = [case Call of
+        {Module, Function, Args} when is_list(Args) ->
+            {text(Module), text(Function), Args, #{}};
+        {Module, Function, Args, Kwargs} when is_list(Args), is_map(Kwargs) ->
+            {text(Module), text(Function), Args, Kwargs};
+        _ ->
+            error(badarg, [Calls, Timeout])
+    end || Call <- Calls],
+    %% In a process of its own, where results that come too late end.
+    Parent = self(),
+    Tag = make_ref(),
+    {Pid, Monitor} = spawn_monitor(fun() -> Parent ! {Tag, gather(Started, Timeout)}, ok end),
+    receive
+        {Tag, Result} ->
+            erlang:demonitor(Monitor, [flush]),
+            Result;
+        {'DOWN', Monitor, process, Pid, {Reason, _Stack}} ->
+            error(Reason, [Calls, Timeout])
+    end;
+async_gather(Calls, Timeout) ->
+    error(badarg, [Calls, Timeout]).
+
+-spec gather([{name(), name(), [term()], map()}], timeout()) -> {ok, [term()]} | error().
+gather(Calls, Timeout) ->
+    Deadline = py_wait:deadline(Timeout, [Calls, Timeout]),
+    Refs = [async_call(Module, Function, Args, Kwargs)
+            || {Module, Function, Args, Kwargs} <- Calls],
+    Results = [await(Ref, py_wait:remaining(Deadline)) || Ref <- Refs],
+    case [Error || {error, _} = Error <- Results] of
+        [] -> {ok, [Value || {ok, Value} <- Results]};
+        [First | _] -> First
+    end.
+
+request_with(Context, Operation, Arguments, Options) ->
+    Timeout = maps:get(timeout, Options, infinity),
+    WithTraceback = maps:get(traceback, Options, false),
+    is_timeout(Timeout) andalso is_boolean(WithTraceback)
+        andalso map_size(maps:without([timeout, traceback], Options)) =:= 0
+        orelse error(badarg, [Context, Operation, Arguments, Options]),
+    request(Context, case WithTraceback of
+        true -> {traceback, Operation};
+        false -> Operation
+    end, Arguments, Timeout).
+
+%% @doc Lets Python call a function by name: `erlang.call(Name, A, B)' calls `Function([A, B])'.
+%% Takes the place of one that had the name before. Names are atoms, binaries or strings.
 -spec register_function(py_callback:name(), fun(([term()]) -> term())) -> ok.
 register_function(Name, Function) ->
     py_callback:register(Name, Function).
@@ -184,6 +319,7 @@ request(Context, Operation, Arguments, Timeout) ->
             Result
     end.
 
+part({traceback, Operation}, Position) -> part(Operation, Position);
 part(call, 3) -> args;
 part(call, 4) -> kwargs;
 part(eval, 2) -> locals.

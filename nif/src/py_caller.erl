@@ -119,7 +119,7 @@ apply_to(Fun, Args) -> Fun(Args).
 
 -spec failure_of(error | throw | exit, term(), list()) -> failure().
 failure_of(Class, Reason, Stack) ->
-    {Class, text("~p: ~tp", [Class, Reason]), Reason, text("~tp", [Stack])}.
+    {Class, text("~p: ~0tp", [Class, Reason]), Reason, text("~0tp", [Stack])}.
 
 exit_of(Reason) ->
     failure_of(exit, Reason, []).
@@ -136,17 +136,22 @@ answer(Inbox, Id, Handler, Name, {ok, Value}) ->
             ok;
         {error, closed} ->
             ok;  % The thread is gone.
+        {error, {unsupported, Type, [_ValueOfTheMessage | Path]}} ->
+            unusable(Inbox, Id, Handler, Name, {unsupported, Type, Path});
         {error, Reason} ->
-            Text = text("error: what '~ts' returned cannot be used in Python: ~tp", [Name, Reason]),
-            put_failure(Inbox, ?FAILURE, Id, Handler, {error, Text, Reason, <<>>})
+            unusable(Inbox, Id, Handler, Name, Reason)
     end;
 answer(Inbox, Id, Handler, _Name, Failure) ->
     put_failure(Inbox, ?FAILURE, Id, Handler, Failure).
 
+unusable(Inbox, Id, Handler, Name, Reason) ->
+    Text = text("error: what '~ts' returned cannot be used in Python: ~0tp", [Name, Reason]),
+    put_failure(Inbox, ?FAILURE, Id, Handler, {error, Text, Reason, <<>>}).
+
 put_failure(Inbox, How, Id, Handler, {Class, Text, Reason, Stack}) ->
     case py_nif:channel_send(Inbox, {How, Id, Handler, Class, Text, Reason, Stack}) of
         {error, {unsupported, _, _}} ->
-            put_in(Inbox, {How, Id, Handler, Class, Text, text("~tp", [Reason]), Stack});
+            put_in(Inbox, {How, Id, Handler, Class, Text, text("~0tp", [Reason]), Stack});
         _OkOrClosed ->
             ok
     end.

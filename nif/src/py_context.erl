@@ -8,38 +8,116 @@
 -module(py_context).
 -behaviour(gen_server).
 
+-export([new/0, new/1, start_link/2, stop/1, mode/1]).
+-export([call/4, call/5, eval/2, eval/3, exec/2]).
 -export([request/4, submit/4, interrupt/1]).
 -export([start_link/1, create_table/0, lookup/1, at/1, stop_all/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
--export_type([result/0, place/0]).
+-export_type([result/0, place/0, mode/0, opts/0]).
 
 -type result() :: ok | {ok, term()} | {error, term()}.
-%% A place of the default pool, or one of another process's own contexts.
--type place() :: pos_integer() | {pid(), pos_integer()}.
+%% A place of the default pool, one of another process's own contexts, or none in particular.
+-type place() :: pos_integer() | {pid(), pos_integer()} | reference().
+
+%% `worker': a thread of the VM's one Python interpreter, all of which share its lock. `owngil': an
+%% interpreter with a lock of its own, in Python 3.12 or newer.
+-type mode() :: worker | owngil.
+%% `mode': default worker.
+-type opts() :: #{mode => mode()}.
 
 %% `ended': of the message that the thread's end brings; `already' when it came.
 -record(state, {index :: place(),
                 native :: py_nif:context(),
                 ended :: reference() | already}).
 
-%% {pid(), Native}, {{index, I}, pid()}, {stop_by, Milliseconds}
+%% {pid(), Native}, {{index, I}, pid()}, {{mode, pid()}, Mode}, {stop_by, Milliseconds}
 -define(TABLE, py_contexts).
 %% How long a thread may take to end before it is left to itself.
 -define(PATIENCE_MS, 2000).
+%% How long a call may take before its caller watches the context.
+-define(SOON_MS, 1).
+
+%% @doc Starts a context that belongs to no pool.
+-spec new() -> {ok, pid()} | {error, term()}.
+new() ->
+    new(#{}).
+
+%% @doc Starts a context that belongs to no pool. It is not linked to the caller; it ends with
+%% `stop/1', or with the application. Fails with `badarg' if the options are not known.
+-spec new(opts()) -> {ok, pid()} | {error, {unsupported, binary()} | not_started | term()}.
+new(Opts) when is_map(Opts) ->
+    Mode = maps:get(mode, Opts, worker),
+    map_size(maps:remove(mode, Opts)) =:= 0 andalso is_mode(Mode) orelse error(badarg, [Opts]),
+    py_context_sup:start_extra(Mode);
+new(Opts) ->
+    error(badarg, [Opts]).
+
+%% @doc Starts a context that is linked to the caller: for a supervisor of one's own. `Place' is
+%% how log messages call it; there is one of each.
+-spec start_link(place(), mode()) -> gen_server:start_ret().
+start_link(Place, Mode) ->
+    is_mode(Mode) orelse error(badarg, [Place, Mode]),
+    case gen_server:start_link(?MODULE, {Place, Mode}, []) of
+        {error, {shutdown, Reason}} -> {error, Reason};
+        Started -> Started
+    end.
+
+is_mode(Mode) -> lists:member(Mode, [worker, owngil]).
+
+%% @doc Ends a context: what runs is interrupted, what is queued is answered with
+%% `{error, {context_died, Reason}}'. One of the default pool is started again.
+-spec stop(pid()) -> ok.
+stop(Context) when is_pid(Context) ->
+    try
+        gen_server:stop(Context)
+    catch
+        exit:noproc -> ok;
+        exit:{noproc, _} -> ok
+    end.
+
+%% @doc The mode of a context.
+-spec mode(pid()) -> {ok, mode()} | error.
+mode(Context) ->
+    case rows({mode, Context}) of
+        [{_, Mode}] -> {ok, Mode};
+        [] -> error
+    end.
+
+%% @doc See {@link py:call/4}.
+-spec call(pid(), py:name(), py:name(), [term()]) -> py:result().
+call(Context, Module, Function, Args) when is_pid(Context) ->
+    py:call(Context, Module, Function, Args).
+
+%% @doc See {@link py:call/5}.
+-spec call(pid(), py:name(), py:name(), [term()], py:options()) -> py:result().
+call(Context, Module, Function, Args, Options) ->
+    py:call(Context, Module, Function, Args, Options).
+
+%% @doc See {@link py:eval/2}.
+-spec eval(pid(), py:code()) -> py:result().
+eval(Context, Code) when is_pid(Context) ->
+    py:eval(Context, Code).
+
+%% @doc See {@link py:eval/3}.
+-spec eval(pid(), py:code(), map()) -> py:result().
+eval(Context, Code, Locals) ->
+    py:eval(Context, Code, Locals).
+
+%% @doc See {@link py:exec/2}.
+-spec exec(pid(), py:code()) -> ok | py:error().
+exec(Context, Code) ->
+    py:exec(Context, Code).
 
 %% @doc Runs a request and waits for its answer, in the queue or running, at most `Timeout' ms. What
 %% is still queued then is never run, what runs is interrupted, and no late answer comes.
--spec request(pid(), call | eval | exec, tuple(), timeout()) -> result().
+-spec request(pid(), py_nif:operation(), tuple(), timeout()) -> result().
 request(Context, Operation, Arguments, Timeout) ->
     case lookup(Context) of
         {ok, Native} ->
-            Ref = erlang:monitor(process, Context),
-            case py_nif:context_submit(Native, Operation, Arguments, Ref, py_caller:path()) of
-                {ok, Call} ->
-                    await(Native, Call, Ref, Timeout);
-                {error, _} = Error ->
-                    erlang:demonitor(Ref, [flush]),
-                    Error
+            Ref = make_ref(),
+            case submit_to(Native, Operation, Arguments, Ref) of
+                {ok, Call} -> await(Context, Native, Call, Ref, Timeout);
+                {error, _} = Error -> Error
             end;
         error ->
             {error, {context_died, noproc}}
@@ -51,7 +129,7 @@ request(Context, Operation, Arguments, Timeout) ->
 submit(Context, Operation, Arguments, Ref) ->
     case lookup(Context) of
         {ok, Native} ->
-            case py_nif:context_submit(Native, Operation, Arguments, Ref, py_caller:path()) of
+            case submit_to(Native, Operation, Arguments, Ref) of
                 {ok, _Call} -> ok;
                 {error, _} = Error -> Error
             end;
@@ -67,17 +145,34 @@ interrupt(Context) ->
         error -> {error, {context_died, noproc}}
     end.
 
-await(Native, Call, Ref, Timeout) ->
+submit_to(Native, Operation, Arguments, Ref) ->
+    py_nif:context_submit(Native, Operation, Arguments, Ref, py_caller:path()).
+
+%% Short calls do without a monitor: it would wake the context's process twice for each.
+await(Context, Native, Call, Ref, Timeout) ->
+    Soon = min(?SOON_MS, Timeout),
+    receive
+        {Ref, Result} -> Result
+    after Soon ->
+        Left = case Timeout of
+            infinity -> infinity;
+            _ -> Timeout - Soon
+        end,
+        await_monitored(Context, Native, Call, Ref, Left)
+    end.
+
+await_monitored(Context, Native, Call, Ref, Timeout) ->
+    Monitor = erlang:monitor(process, Context),
     receive
         {Ref, Result} ->
-            erlang:demonitor(Ref, [flush]),
+            erlang:demonitor(Monitor, [flush]),
             Result;
-        {'DOWN', Ref, process, _Context, Reason} ->
+        {'DOWN', Monitor, process, _Context, Reason} ->
             give_up(Call, Ref, {error, {context_died, Reason}})
     after Timeout ->
         Result = give_up(Call, Ref, {error, timeout}),
         ok = py_nif:context_interrupt(Native, Call),
-        erlang:demonitor(Ref, [flush]),
+        erlang:demonitor(Monitor, [flush]),
         Result
     end.
 
@@ -104,7 +199,7 @@ lookup(Context) ->
         [] -> error
     end.
 
-%% @private The context at a place.
+%% @doc The context at a place, which stays when its supervisor starts another one there.
 -spec at(place()) -> {ok, pid()} | error.
 at(Index) ->
     case rows({index, Index}) of
@@ -131,23 +226,32 @@ rows(Key) ->
 %% @private
 -spec start_link(place()) -> gen_server:start_ret().
 start_link(Index) ->
-    gen_server:start_link(?MODULE, Index, []).
+    start_link(Index, worker).
 
 %% @private
--spec init(place() | {place(), owngil}) -> {ok, #state{}} | {stop, term()}.
-init({Index, owngil}) -> init(Index, owngil);
-init(Index) -> init(Index, worker).
-
-init(Index, Mode) ->
+-spec init({place(), mode()}) -> {ok, #state{}} | {stop, term()}.
+init({Index, Mode}) ->
     process_flag(trap_exit, true),
+    case at(Index) of
+        {ok, Other} ->
+            case is_process_alive(Other) of
+                true -> {stop, {shutdown, {already_started, Other}}};
+                false -> start_thread(Index, Mode)
+            end;
+        error ->
+            start_thread(Index, Mode)
+    end.
+
+start_thread(Index, Mode) ->
     Ended = make_ref(),
     case py_nif:context_new(Ended, Mode) of
         {ok, Native} ->
             forget(Index),
-            true = ets:insert(?TABLE, [{self(), Native}, {{index, Index}, self()}]),
+            true = ets:insert(?TABLE, [{self(), Native}, {{index, Index}, self()},
+                                       {{mode, self()}, Mode}]),
             {ok, #state{index = Index, native = Native, ended = Ended}};
         {error, Reason} ->
-            {stop, Reason}
+            {stop, {shutdown, Reason}}  % Not a crash.
     end.
 
 %% @private
@@ -191,6 +295,7 @@ forget(Index) ->
     case at(Index) of
         {ok, Context} ->
             true = ets:delete(?TABLE, {index, Index}),
+            true = ets:delete(?TABLE, {mode, Context}),
             true = ets:delete(?TABLE, Context),
             ok;
         error ->

@@ -17,10 +17,12 @@
 -export([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -export([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
          context_stop/1, call_cancel/1, call_answer/2]).
+-export([output_open/3, output_close/0]).
 -export([debug_counters/0, debug_fail_allocations/1]).
 -export([priv_dir/0]).
--export_type([channel/0, buffer/0, waiter/0, context/0, call/0, unsupported/0, send_error/0,
-              receive_error/0, byte_send_error/0, byte_receive_error/0, counters/0]).
+-export_type([channel/0, buffer/0, waiter/0, context/0, call/0, operation/0, unsupported/0,
+              send_error/0, receive_error/0, byte_send_error/0, byte_receive_error/0,
+              counters/0]).
 
 -nifs([channel_new/1, channel_send/2, channel_try_receive/1, channel_close/1, channel_info/1]).
 -nifs([channel_send_wait/3, channel_send_again/2, channel_receive_wait/2,
@@ -33,6 +35,7 @@
 -nifs([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -nifs([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
        context_stop/1, call_cancel/1, call_answer/2]).
+-nifs([output_open/3, output_close/0]).
 -nifs([debug_counters/0, debug_fail_allocations/1]).
 -on_load(load/0).
 
@@ -41,6 +44,7 @@
 -type waiter() :: reference().
 -type context() :: reference().
 -type call() :: reference().
+-type operation() :: call | eval | exec | {traceback, call | eval | exec}.
 
 %% What has no form in Python, and where: positions in lists and tuples, from 1 on, and map keys.
 -type unsupported() ::
@@ -222,18 +226,19 @@ set_stopped(_Stopped) -> erlang:nif_error(not_loaded).
 
 %% @doc Starts a Python thread that belongs to the calling process: it is stopped when that dies.
 %% `{penstock_stopped, Ref}' comes when the thread has ended, for whatever reason.
-%% `owngil': in an interpreter with a GIL of its own, which starts (some 30 ms) and ends with the
-%% thread.
--spec context_new(Ref :: reference(), worker | owngil) ->
-    {ok, context()} | {error, enomem | {unsupported | python, Reason :: binary()}}.
+%% `worker': of the one interpreter; `owngil': with an interpreter of its own, which starts (some
+%% 30 ms) and ends with the thread.
+-spec context_new(Ref :: reference(), py_context:mode()) ->
+    {ok, context()} | {error, enomem | {unsupported | python, binary()}}.
 context_new(_Ref, _Mode) -> erlang:nif_error(not_loaded).
 
 %% @doc Queues a request: `{Module, Function, Args, Kwargs}' to call, `{Code, Locals}' to eval,
 %% `{Code}' to exec. The answer is the message `{Ref, ok | {ok, Term} | {error, Reason}}'; exactly
-%% one comes, unless the call is cancelled. `Path': the contexts (their processes) whose threads wait
-%% for the caller; if this one is among them the request runs there, inside of the one that waits.
--spec context_submit(context(), call | eval | exec, tuple(), Ref :: reference(),
-                     Path :: [pid()]) ->
+%% one comes, unless the call is cancelled. `Path': the contexts (their processes) whose threads
+%% wait for the caller; if this one is among them the request runs there, inside of the one that
+%% waits.
+%% `{traceback, Operation}': an exception is answered with its traceback.
+-spec context_submit(context(), operation(), tuple(), Ref :: reference(), Path :: [pid()]) ->
     {ok, call()} | {error, {context_died, stopped} | enomem | unsupported()}.
 context_submit(_Context, _Operation, _Arguments, _Ref, _Path) -> erlang:nif_error(not_loaded).
 
@@ -257,6 +262,19 @@ call_cancel(_Call) -> erlang:nif_error(not_loaded).
 %% @doc Answers a call that runs and was handed to Erlang (erlang.schedule).
 -spec call_answer(call(), {ok, term()} | {error, term()}) -> ok.
 call_answer(_Call, _Result) -> erlang:nif_error(not_loaded).
+
+%% Python's output
+
+%% @doc What Python prints and logs goes to that channel of terms from now on. Returns the channel
+%% that was there before, which is closed; what is queued in it may still be taken. The two flags
+%% count if Python has not started yet.
+-spec output_open(channel(), Logs :: boolean(), Text :: boolean()) ->
+    none | {ok, channel()} | {error, invalid_channel}.
+output_open(_Channel, _Logs, _Text) -> erlang:nif_error(not_loaded).
+
+%% @doc What Python prints goes to where it would go without us from now on. Returns as above.
+-spec output_close() -> none | {ok, channel()}.
+output_close() -> erlang:nif_error(not_loaded).
 
 %% Insight
 

@@ -3,7 +3,7 @@
 %% How a process waits for a channel or a buffer: in line, by a message, with one deadline.
 -module(py_wait).
 
--export([deadline/2, wait/5]).
+-export([deadline/2, remaining/1, wait/5]).
 -export_type([deadline/0]).
 
 -type deadline() :: infinity | integer().
@@ -45,6 +45,8 @@ flush(Ref) ->
         {penstock_ready, Ref} -> ok
     end.
 
+%% @doc What is left until then, in ms.
+-spec remaining(deadline()) -> timeout().
 remaining(infinity) ->
     infinity;
 remaining(Deadline) ->

@@ -2,7 +2,8 @@
 """The native half of the package. What can be a term is typed Any: see docs/types.md."""
 
 from _typeshed import ReadableBuffer, WriteableBuffer
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Iterator
+from erlang.calls import AsyncCall
 from types import TracebackType
 from typing import (
     Any,
@@ -371,6 +372,64 @@ class ByteChannel(AsyncIterator[bytes]):
     def __hash__(self) -> int: ...
     def __eq__(self, other: object, /) -> bool: ...
 
+class _Marker:
+    """Return it from a function that Erlang called, and the call goes on as it says."""
+
+    @property
+    def module(self) -> str | None:
+        """None: func is a function of Erlang."""
+    @property
+    def func(self) -> str: ...
+    @property
+    def args(self) -> tuple[Any, ...]: ...
+    @property
+    def kwargs(self) -> dict[str, Any] | None: ...
+    @property
+    def _globals(self) -> dict[str, Any] | None: ...
+
+@final
+class ScheduleMarker(_Marker): ...
+
+@final
+class InlineScheduleMarker(_Marker): ...
+
+def _sleep(seconds: float, /) -> None:
+    """Block this thread, without the GIL; interrupts end it, and the application's stop."""
+
+def call(name: str, /, *args: Any) -> Any:
+    """Call the Erlang function registered under name, and return what it returns.
+
+    Blocks, without the GIL, for as long as it takes; from any thread. Raises RuntimeError if it
+    fails or there is none, with the attributes error_class, reason and stack."""
+
+def _start_call(name: str, /, *args: Any) -> AsyncCall:
+    """Return a future of the running loop for a call's result."""
+
+def schedule(name: str, /, *args: Any) -> ScheduleMarker:
+    """Return a marker: returned to Erlang, the call goes on with an Erlang function."""
+
+def schedule_py(
+    module: str,
+    func: str,
+    args: list[Any] | tuple[Any, ...] | None = None,
+    kwargs: dict[str, Any] | None = None,
+) -> ScheduleMarker:
+    """Return a marker: returned to Erlang, the call goes on with a Python function, behind all
+    requests that wait for the context. The arguments are converted as those from Erlang are."""
+
+def schedule_inline(
+    module: str,
+    func: str,
+    args: list[Any] | tuple[Any, ...] | None = None,
+    kwargs: dict[str, Any] | None = None,
+) -> InlineScheduleMarker:
+    """Return a marker: returned to Erlang, the call goes on with a Python function, after one other
+    request had its turn. The arguments stay what they are."""
+
+def consume_time_slice(percent: int, /) -> bool:
+    """Count percent (1 to 100) of a time slice of 1 ms as used, beside the time that has passed.
+    Return whether it is used up, and the work is to be split."""
+
 def send(pid: Pid, term: Any, /) -> None:
     """Send a term to an Erlang process. Never blocks.
 
@@ -389,3 +448,18 @@ def whereis(name: str | bytes | Atom, /) -> Pid | None:
 
 def atom(name: str, /) -> Atom:
     """Return the Erlang atom of that name, of at most 255 characters."""
+
+def _caller() -> Pid | None:
+    """Return the pid of the Erlang process whose call runs on this thread, or None."""
+
+def _note_output() -> None:
+    """The call that runs on this thread, if any, has written something."""
+
+def _output_channel() -> object | None:
+    """Return the reference of the channel that output goes to, or None: nobody takes it."""
+
+def _reply_channel() -> object:
+    """Return the reference of a new channel without limit."""
+
+def _at_call_end(callable: Callable[[], object], /) -> None:
+    """Have callable called at the end of each call that has written something."""

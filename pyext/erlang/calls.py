@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Generator
 from typing import Any
 
 from erlang import _native
@@ -13,20 +12,24 @@ from erlang import _native
 
 class AsyncCall(asyncio.Future[Any]):
     """A call of async_call() that has begun: a future which also is a coroutine, for those who take
-    only coroutines. So gather() and wait() need no task for it."""
+    only coroutines. So gather() and wait_for() need no task for it. wait() wants a task of it, as
+    of any coroutine."""
 
-    __slots__ = ("_steps",)
+    __slots__ = ("_waiting",)
+    _waiting: Generator[Any, Any, Any]
+
+    def _steps(self) -> Generator[Any, Any, Any]:
+        try:
+            return self._waiting
+        except AttributeError:
+            self._waiting = self.__await__()
+            return self._waiting
 
     def send(self, value: Any) -> Any:
-        try:
-            steps = self._steps
-        except AttributeError:
-            steps = self._steps = self.__await__()
-        return steps.send(value)
+        return self._steps().send(value)
 
     def throw(self, *exception: Any) -> Any:
-        self.cancel()
-        return super().__await__().throw(*exception)
+        return self._steps().throw(*exception)
 
     def close(self) -> None:
         self.cancel()
@@ -91,12 +94,13 @@ def _is_registered(name: str) -> bool:
 def sleep(seconds: float) -> Awaitable[None] | None:
     """Wait for seconds: an awaitable while this thread runs an asyncio loop, else blocking.
 
-    Zero and less is no wait at all. Blocking, it ends early only when the context is interrupted.
+    Zero and less is no wait at all. Blocking, it releases the GIL, and an interrupt, a timeout of
+    the call or the application's stop ends it.
     """
     seconds = max(0.0, float(seconds))
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        time.sleep(seconds)
+        _native._sleep(seconds)
         return None
     return asyncio.sleep(seconds)

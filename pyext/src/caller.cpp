@@ -129,6 +129,7 @@ PyObject* Caller::call(const ErlangFunction& function) {
     PyErr_SetString(PyExc_RecursionError, "too many calls into Erlang wait inside one another");
     return nullptr;
   }
+  const BackInLine back(*this);
   if (!open()) return nullptr;
   if (handlers_.size() <= depth_) handlers_.resize(depth_ + 1);
   std::size_t const level = depth_;
@@ -139,9 +140,7 @@ PyObject* Caller::call(const ErlangFunction& function) {
       !send_request(wait.handler, request)) {
     return nullptr;
   }
-  const bool has_ended = await(wait);
-  get_in_line();
-  if (!has_ended) {
+  if (!await(wait)) {
     // Whatever it still does, it is not this level's any more.
     dismiss(std::exchange(handlers_[level], 0), "penstock_release");
     return nullptr;
@@ -151,6 +150,7 @@ PyObject* Caller::call(const ErlangFunction& function) {
 }
 
 PyObject* Caller::start(const ErlangFunction& function) {
+  const BackInLine back(*this);
   const PyRef loop = running_loop(state_);
   if (!loop || !open() || !watch_in(loop.get())) return nullptr;
   PyRef future = new_future(loop.get());
@@ -165,7 +165,6 @@ PyObject* Caller::start(const ErlangFunction& function) {
     futures_.erase(id);
     return nullptr;
   }
-  get_in_line();
   return future.take();
 }
 
@@ -182,6 +181,7 @@ PyRef Caller::new_future(PyObject* loop) {
 }
 
 bool Caller::schedule(Call& call, const ErlangFunction& function) {
+  const BackInLine back(*this);
   Message request;
   std::uint64_t nobody = 0;
   return open() &&

@@ -71,6 +71,7 @@ class Caller {
   using Received = std::unique_ptr<Message>;
   /// A blocking call, on the stack of the thread that waits for its answer.
   struct Wait;
+  class BackInLine;
   static constexpr const char* kCapsule = "erlang._caller";
   /// Most answers come sooner than another thread could get the GIL and give it back.
   static constexpr std::uint32_t kSpinWithGil_ns = 10'000;

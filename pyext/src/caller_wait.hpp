@@ -2,6 +2,7 @@
 #pragma once
 
 #include "caller.hpp"
+#include "set_aside.hpp"
 
 namespace penstock::python {
 
@@ -23,6 +24,24 @@ struct Caller::Wait {
   Wait* const outer;
   std::uint64_t handler = 0;  ///< The process that runs it, once known.
   Received answer;            ///< Operation::value, failure or down.
+};
+
+/// A thread that waited itself, or tried to, has taken its waiter out of the inbox's line; at the
+/// end of this scope it is back there, if futures need it.
+class Caller::BackInLine {
+ public:
+  explicit BackInLine(Caller& caller) noexcept : caller_(caller) {}
+  ~BackInLine() noexcept(false) {
+    if (caller_.futures_.empty()) return;
+    const SetAside exception;
+    caller_.get_in_line();
+    PyErr_Clear();
+  }
+  BackInLine(const BackInLine&) = delete;
+  BackInLine& operator=(const BackInLine&) = delete;
+
+ private:
+  Caller& caller_;
 };
 
 }  // namespace penstock::python

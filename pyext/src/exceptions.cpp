@@ -14,6 +14,7 @@ namespace {
 
 constexpr Py_ssize_t kMaxMessage = 8192;
 constexpr std::size_t kMaxClassName = 255;
+constexpr std::size_t kMaxTraceback = 65536;
 
 std::string_view class_name(PyObject* exception) {
   std::string_view const name = Py_TYPE(exception)->tp_name;  // "module.Class" or "Class".
@@ -25,6 +26,26 @@ PyRef message_of(PyObject* exception) {
   PyRef text = PyRef::steal(PyObject_Str(exception));
   PyErr_Clear();
   return text;
+}
+
+/// As Python would print it, or empty if that fails.
+PyRef traceback_of(PyObject* exception) {
+  const PyRef module = PyRef::steal(PyImport_ImportModule("traceback"));
+  const PyRef lines =
+      module ? PyRef::steal(PyObject_CallMethod(module.get(), "format_exception", "O", exception))
+             : PyRef();
+  const PyRef nothing = lines ? PyRef::steal(PyUnicode_New(0, 0)) : PyRef();
+  PyRef text = nothing ? PyRef::steal(PyUnicode_Join(nothing.get(), lines.get())) : PyRef();
+  PyRef bytes =
+      text ? PyRef::steal(PyUnicode_AsEncodedString(text.get(), "utf-8", "replace")) : PyRef();
+  PyErr_Clear();
+  return bytes;
+}
+
+std::span<const std::uint8_t> utf8_of(PyObject* bytes) noexcept {
+  if (bytes == nullptr) return {};
+  return {reinterpret_cast<const std::uint8_t*>(PyBytes_AS_STRING(bytes)),
+          std::min(kMaxTraceback, static_cast<std::size_t>(PyBytes_GET_SIZE(bytes)))};
 }
 
 bool append_atom(wire::Writer& writer, std::string_view name) {
@@ -59,6 +80,7 @@ PyRef take_exception() {
   PyObject* traceback = nullptr;
   PyErr_Fetch(&type, &value, &traceback);
   PyErr_NormalizeException(&type, &value, &traceback);
+  if (value != nullptr && traceback != nullptr) PyException_SetTraceback(value, traceback);
   drop(type);
   drop(traceback);
   return PyRef::steal(value);
@@ -74,7 +96,7 @@ std::string exception_text() {
   return std::string(class_name(exception.get())) + ": " + (utf8 != nullptr ? utf8 : "");
 }
 
-void describe_exception(Message& answer) {
+void describe_exception(Message& answer, bool with_traceback) {
   answer.clear();
   wire::Writer writer(answer);
   const PyRef exception = take_exception();
@@ -87,8 +109,10 @@ void describe_exception(Message& answer) {
     return;
   }
   const PyRef message = message_of(exception.get());
-  if (writer.tuple(2) && append_atom(writer, class_name(exception.get())) &&
-      append_characters(writer, message.get())) {
+  const PyRef traceback = with_traceback ? traceback_of(exception.get()) : PyRef();
+  if (writer.tuple(with_traceback ? 3 : 2) && append_atom(writer, class_name(exception.get())) &&
+      append_characters(writer, message.get()) &&
+      (!with_traceback || writer.bytes(wire::kBinary, utf8_of(traceback.get())))) {
     return;
   }
   answer.clear();

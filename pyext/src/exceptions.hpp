@@ -18,6 +18,9 @@ namespace penstock::python {
 /// {ClassName, Message}, an atom (a binary if no more atoms may be made) and a string of at most
 /// 8 Ki characters; KeyboardInterrupt is the atom `interrupted`. Whatever __str__ does, this
 /// succeeds.
-void describe_exception(Message& answer);
+///
+/// With `with_traceback` it is {ClassName, Message, Traceback}, a binary of at most 64 KiB as
+/// Python would print it, empty if that fails.
+void describe_exception(Message& answer, bool with_traceback = false);
 
 }  // namespace penstock::python

@@ -2,8 +2,10 @@
 #include "executor.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
+#include "call_scope.hpp"
 #include "decode.hpp"
 #include "encode.hpp"
 #include "exceptions.hpp"
@@ -17,27 +19,40 @@ namespace penstock::python {
 /// one must not get it.
 class Executor::Running {
  public:
-  Running(Interruptible& owner, const Call& call) noexcept : owner_(owner), call_{&call} {
+  Running(Executor& executor, const Call& call) noexcept
+      : state_(executor.state_), owner_(executor.interrupts_), call_{&call} {
     parking().begin(owner_, call_);
   }
-  ~Running() { (void)end(); }
+  /// May wait for output to be handled, see CallScope.
+  ~Running() noexcept(false) { (void)end(); }
   Running(const Running&) = delete;
   Running& operator=(const Running&) = delete;
 
+  /// It has started, and is not cancelled.
+  void begin_scope() { scope_.emplace(state_, call_.call->caller()); }
+
   /// True: it was to be interrupted, and was not. Once.
-  bool end() noexcept {
+  bool end() {
     if (std::exchange(has_ended_, true)) return false;
+    scope_.reset();
     // Interrupts are set with the GIL, which we hold: from here on none comes.
     const bool was_requested = parking().end(owner_);
     PyThreadState* const thread = PyThreadState_Get();
-    if (thread->async_exc == nullptr) return was_requested;
-    PyThreadState_SetAsyncExc(thread->thread_id, nullptr);
-    return true;
+    const bool was_set = thread->async_exc != nullptr;
+    PyObject* next = nullptr;
+    // One that was meant for what we run inside of has been spent on us.
+    if (owner_.running != nullptr && parking().take_request(owner_)) {
+      next = parking().is_stopping(owner_) ? state_.application_stopped : PyExc_KeyboardInterrupt;
+    }
+    if (was_set || next != nullptr) PyThreadState_SetAsyncExc(thread->thread_id, next);
+    return was_requested || was_set;
   }
 
  private:
+  ModuleState& state_;
   Interruptible& owner_;
   RunningCall call_;
+  std::optional<CallScope> scope_;
   bool has_ended_ = false;
 };
 
@@ -123,11 +138,12 @@ void Executor::serve(const Message& message, bool is_nested) {
 void Executor::run(const Request& request, wire::Reader& reader, bool is_nested) {
   // Before start(): an interrupt that comes with a cancellation finds the call here, or the
   // cancellation comes first and start() refuses.
-  Running running(interrupts_, *request.call);
+  Running running(*this, *request.call);
   if (request.operation == Operation::resume ? !request.call->is_running()
                                              : !request.call->start()) {
     return;
   }
+  running.begin_scope();
   begin_time_slice();
   PyRef result = perform(request, reader);
   // Nobody else gets a turn while something waits for this: it goes on here.
@@ -151,20 +167,23 @@ PyRef Executor::perform(const Request& request, wire::Reader& reader) {
 /// Answers with the result, or with the exception that is set; or sees to it that the call goes on.
 void Executor::settle(Running& running, const Ref<Call>& call, Operation operation, PyRef result) {
   Message answer;
-  if (result && operation == Operation::exec) return call->finish(Call::Outcome::ok, answer);
+  auto outcome = operation == Operation::exec ? Call::Outcome::ok : Call::Outcome::ok_term;
+  bool is_done = result && operation == Operation::exec;
   if (result && (is_marker(state_, result.get()) || is_inline_marker(state_, result.get()))) {
-    if (running.end()) {
+    if (!is_done && running.end()) {
       PyErr_SetNone(PyExc_KeyboardInterrupt);
-    } else if (go_elsewhere(call, result.get())) {
+    } else if (!is_done && go_elsewhere(call, result.get())) {
       return;
     }
-  } else if (result && encode(state_, answer, result.get())) {
-    (void)running.end();
-    return call->finish(Call::Outcome::ok_term, answer);
+  } else if (result && !is_done) {
+    is_done = encode(state_, answer, result.get());
   }
-  describe_exception(answer);
+  if (!is_done) {
+    outcome = Call::Outcome::error_term;
+    describe_exception(answer, call->wants_traceback());
+  }
   (void)running.end();
-  call->finish(Call::Outcome::error_term, answer);
+  call->finish(outcome, answer);
 }
 
 // Markers
@@ -174,6 +193,7 @@ void Executor::settle(Running& running, const Ref<Call>& call, Operation operati
 bool Executor::go_elsewhere(const Ref<Call>& call, PyObject* marker) {
   const MarkerObject& to = as_marker(marker);
   if (is_inline_marker(state_, marker)) {
+    if (chains_.empty()) parking().set_suspended(interrupts_, true);
     chains_.push_back({call, path_, PyRef::borrow(marker)});
     return true;
   }
@@ -225,16 +245,23 @@ void Executor::go_on() {
   chains_.pop_front();
   std::swap(path_, chain.path);
   {
-    Running running(interrupts_, *chain.call);
+    Running running(*this, *chain.call);
     if (chain.call->is_running()) {
+      running.begin_scope();
       begin_time_slice();
-      PyRef result = call_marked(*chain.call, chain.marker.get());
+      PyRef result;
+      if (parking().take_suspended_request(interrupts_)) {
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
+      } else {
+        result = call_marked(*chain.call, chain.marker.get());
+      }
       settle(running, chain.call, Operation::call, std::move(result));
       namespaces_.settle(*chain.call);
     }
   }
   std::swap(path_, chain.path);
   PyErr_Clear();
+  if (chains_.empty()) parking().set_suspended(interrupts_, false);
 }
 
 PyRef Executor::call_marked(Call& call, PyObject* marker) {

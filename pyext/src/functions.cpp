@@ -2,12 +2,14 @@
 #include "functions.hpp"
 
 #include "atom.hpp"
+#include "blocking.hpp"
 #include "caller.hpp"
 #include "decode.hpp"
 #include "encode.hpp"
 #include "markers.hpp"
 #include "opaque.hpp"
 #include "penstock/host.hpp"
+#include "timeouts.hpp"
 
 namespace penstock::python {
 
@@ -139,6 +141,20 @@ PyObject* start_call(PyObject* module, PyObject* const* args, Py_ssize_t count) 
   return caller != nullptr ? caller->start(function) : nullptr;
 }
 
+PyObject* sleep(PyObject* module, PyObject* seconds) {
+  std::int64_t deadline_ns = kNoDeadline;
+  Status status = Status::empty;
+  if (!deadline_of_seconds(seconds, deadline_ns) ||
+      !block(state_of(module), Status::empty, status,
+             [&](ThreadWaiter& waiter, ThreadWaiter::Wake* woken) {
+               *woken = waiter.park(deadline_ns);
+               return Status::empty;
+             })) {
+    return nullptr;
+  }
+  Py_RETURN_NONE;
+}
+
 PyObject* atom(PyObject* module, PyObject* name) { return atom_of(state_of(module), name); }
 
 template <class Function>
@@ -181,6 +197,9 @@ PyMethodDef module_functions[] = {
      "schedule_inline(module, func, args=None, kwargs=None)\n--\n\n"
      "Return a marker: returned to Erlang, the call goes on with a Python function, after one other\n"
      "request had its turn. The arguments stay what they are."},
+    {"_sleep", sleep, METH_O,
+     "_sleep(seconds, /)\n--\n\n"
+     "Block this thread, without the GIL; interrupts end it, and the application's stop."},
     {"consume_time_slice", consume_time_slice, METH_O,
      "consume_time_slice(percent, /)\n--\n\n"
      "Count percent (1 to 100) of a time slice of 1 ms as used, beside the time that has passed.\n"

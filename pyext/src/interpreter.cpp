@@ -7,6 +7,7 @@
 
 #include "exceptions.hpp"
 #include "module.hpp"
+#include "output.hpp"
 
 namespace penstock::python {
 
@@ -79,7 +80,7 @@ std::string start_interpreter(const RuntimeConfig& config, ModuleState*& state) 
   if (std::string failure = preinitialize(); !failure.empty()) return failure;
   if (std::string failure = initialize(config.executable); !failure.empty()) return failure;
   state = prepend_path(config.package_path) ? import_embedded() : nullptr;
-  return state != nullptr ? std::string() : exception_text();
+  return state != nullptr && install_output() ? std::string() : exception_text();
 }
 
 }  // namespace penstock::python

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "markers.hpp"
 
+#include <structmember.h>
+
+#include <cstddef>
+
 #include "penstock/shim.hpp"
 #include "types.hpp"
 
@@ -53,7 +57,17 @@ PyObject* marker_repr(PyObject* object) {
   return PyUnicode_FromFormat("<%s %U.%U>", type, self.module, self.function);
 }
 
+PyMemberDef members[] = {
+    {"module", T_OBJECT, offsetof(MarkerObject, module), READONLY, nullptr},
+    {"func", T_OBJECT, offsetof(MarkerObject, function), READONLY, nullptr},
+    {"args", T_OBJECT, offsetof(MarkerObject, args), READONLY, nullptr},
+    {"kwargs", T_OBJECT, offsetof(MarkerObject, kwargs), READONLY, nullptr},
+    {"_globals", T_OBJECT, offsetof(MarkerObject, globals), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr},
+};
+
 PyType_Slot slots[] = {
+    {Py_tp_members, members},
     {Py_tp_dealloc, reinterpret_cast<void*>(marker_dealloc)},
     {Py_tp_traverse, reinterpret_cast<void*>(marker_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(marker_clear)},

@@ -16,6 +16,7 @@
 #include "loop_endpoint.hpp"
 #include "markers.hpp"
 #include "opaque.hpp"
+#include "output.hpp"
 #include "penstock/host.hpp"
 
 namespace penstock::python {
@@ -110,6 +111,7 @@ int execute(PyObject* module) {
                     add_endpoint_type(module, *state) && add_inbox_reader_type(module, *state) &&
                     add_marker_types(module, *state) && add_buffer_errors(module, *state) &&
                     add_buffer_type(module, *state) &&
+                    PyModule_AddFunctions(module, output_functions) == 0 &&
                     (host() != nullptr || add_test_functions(module));
   return done ? 0 : -1;
 }

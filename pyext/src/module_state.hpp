@@ -49,6 +49,8 @@ struct ModuleState {
   PyObject* buffer_aborted = nullptr;
   PyObject* body_truncated = nullptr;
 
+  PyObject* at_call_end = nullptr;  ///< See CallScope; set once erlang._output is installed.
+
   /// Interned names of attributes.
   struct Names {
     PyObject* tolist = nullptr;

@@ -7,6 +7,7 @@
 #include "gil.hpp"
 #include "interpreter.hpp"
 #include "module.hpp"
+#include "output.hpp"
 
 namespace penstock::python {
 
@@ -137,7 +138,7 @@ std::string OwnInterpreter::import() {
   if (prepend_path(runtime_.config().package_path)) state_ = import_embedded();
   if (state_ == nullptr) return exception_text();
   state_->home = &runtime_.home();
-  return {};
+  return install_output() ? std::string() : exception_text();
 }
 
 void OwnInterpreter::end() {

@@ -107,8 +107,20 @@ bool Parking::end(Interruptible& owner) noexcept {
   return was_requested;
 }
 
+void Parking::set_suspended(Interruptible& owner, bool has_suspended) noexcept {
+  const Guard guard(*this);
+  owner.has_suspended = has_suspended;
+  owner.is_requested = false;
+}
+
+bool Parking::take_suspended_request(Interruptible& owner) noexcept {
+  const Guard guard(*this);
+  return std::exchange(owner.is_requested, false);
+}
+
 bool Parking::interrupt(Interruptible& owner, const Call* only) noexcept {
   const Guard guard(*this);
+  if (owner.running == nullptr && only == nullptr && owner.has_suspended) owner.is_requested = true;
   const RunningCall* last = owner.running;
   while (last != nullptr && only != nullptr && last->call != only) last = last->outer;
   if (last == nullptr) return false;

@@ -23,6 +23,8 @@ struct RunningCall {
 struct Interruptible {
   RunningCall* running = nullptr;  ///< The innermost request that runs now, or nullptr.
   bool is_stopping = false;        ///< The context ends.
+  bool has_suspended = false;      ///< Some call is between two pieces (schedule_inline).
+  bool is_requested = false;       ///< The next piece is to be interrupted.
 };
 
 /// The context whose thread this is, or nullptr.
@@ -71,6 +73,9 @@ class Parking {
   void begin(Interruptible& owner, RunningCall& call) noexcept;
   /// The innermost one has ended. True: it was to be interrupted, and was not.
   bool end(Interruptible& owner) noexcept;
+  void set_suspended(Interruptible& owner, bool has_suspended) noexcept;
+  /// An interrupt that came while nothing ran, but something was suspended.
+  [[nodiscard]] bool take_suspended_request(Interruptible& owner) noexcept;
   /// Asks for an interrupt of the innermost request (or of `only` and what runs inside it, if that
   /// runs), and ends its waits. False: nothing to interrupt.
   bool interrupt(Interruptible& owner, const Call* only) noexcept;

@@ -20,6 +20,8 @@ bool deadline_after(double timeout_ns, std::int64_t& deadline_ns) {
   return true;
 }
 
+}  // namespace
+
 bool deadline_of_seconds(PyObject* timeout, std::int64_t& deadline_ns) {
   if (timeout == nullptr || timeout == Py_None) return true;
   const double seconds = PyFloat_AsDouble(timeout);
@@ -30,6 +32,8 @@ bool deadline_of_seconds(PyObject* timeout, std::int64_t& deadline_ns) {
   }
   return deadline_after(seconds * 1e9, deadline_ns);
 }
+
+namespace {
 
 bool deadline_of_milliseconds(PyObject* timeout_ms, std::int64_t& deadline_ns) {
   if (timeout_ms == nullptr || timeout_ms == Py_None) return true;

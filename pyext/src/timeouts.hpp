@@ -10,6 +10,8 @@ namespace penstock::python {
 /// Arguments of methods, timeouts as a deadline of CLOCK_MONOTONIC. `function` is its name, for
 /// errors. False: an exception is set.
 
+/// A number of seconds, 0 or more; None is no deadline.
+[[nodiscard]] bool deadline_of_seconds(PyObject* timeout, std::int64_t& deadline_ns);
 /// (timeout=None, *, timeout_ms=None)
 [[nodiscard]] bool parse_receive(const char* function, PyObject* const* args, Py_ssize_t count,
                                  PyObject* keywords, std::int64_t& deadline_ns);

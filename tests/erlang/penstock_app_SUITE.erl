@@ -237,7 +237,7 @@ every_process_of_the_tree_may_be_killed(_) ->
          eventually:equal({ok, 4.0}, fun() -> py:call(math, sqrt, [16]) end),
          ok = py_channel:send(Channel, Name),
          ?assertMatch({ok, _}, py:call(channel_cases, try_receive, [Channel]))
-     end || Name <- [py_forwarder, py_runtime, py_context_sup]].
+     end || Name <- [py_forwarder, py_output, py_runtime, py_context_sup]].
 
 python_may_make_so_many_atoms_and_no_more(_) ->
     #{atoms_created := Created} = py_nif:debug_counters(),

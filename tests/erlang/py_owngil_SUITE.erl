@@ -72,7 +72,7 @@ other_modes_are_badarg(_) ->
 
 it_is_refused_with_a_reason(_) ->
     {error, {unsupported, Reason}} = py_nif:context_new(make_ref(), owngil),
-    ?assertEqual({error, {unsupported, Reason}}, new(start)),
+    ?assertEqual({error, {unsupported, Reason}}, py_context:new(#{mode => owngil})),
     case py_nif:runtime_features() of
         #{free_threaded := true} ->
             ?assertMatch({_, _}, binary:match(Reason, <<"free-threaded">>));
@@ -532,17 +532,15 @@ footprint() ->
 
 %% Steps
 
-new(Start) ->
-    gen_server:Start(py_context, {{self(), erlang:unique_integer([positive])}, owngil}, []).
-
 %% A context that knows the modules of these tests.
 start(Config) ->
-    {ok, Context} = new(start_link),
+    {ok, Context} = py_context:new(#{mode => owngil}),
+    true = link(Context),
     ok = py_case:add_path(Context, Config),
     Context.
 
 stop(Context) ->
-    ok = gen_server:stop(Context).
+    ok = py_context:stop(Context).
 
 %% A call, once it has said that it is about to wait.
 call_and_wait(Context, Function, Arguments) ->

@@ -9,8 +9,8 @@
 
 namespace penstock {
 
-/// The first element of each wire tuple that Erlang sends to a thread of Python. numbers.hrl has the
-/// same for Erlang.
+/// The first element of each wire tuple that Erlang sends to a thread of Python. numbers.hrl has
+/// the same for Erlang.
 ///
 /// Requests to a context. Path: the contexts (pids) whose threads wait for what this comes from.
 ///   call    {.., Call as handle, Path, Module, Function, Args list, Kwargs map}
@@ -56,6 +56,9 @@ class Call : public Object {
   /// Identifies the calling process; namespaces belong to it.
   [[nodiscard]] std::uint64_t caller() const noexcept { return caller_; }
 
+  /// Whether an exception is to be answered with its traceback.
+  [[nodiscard]] bool wants_traceback() const noexcept { return wants_traceback_; }
+
   /// The context is about to run it. False: cancelled meanwhile, skip it.
   [[nodiscard]] bool start() noexcept { return move(kQueued, kRunning); }
   /// The caller gave up. True: no answer will be sent. False: it has been, or is being sent.
@@ -80,7 +83,8 @@ class Call : public Object {
   [[nodiscard]] virtual bool watch_caller() noexcept = 0;
 
  protected:
-  explicit Call(std::uint64_t caller) noexcept : caller_(caller) {}
+  explicit Call(std::uint64_t caller, bool wants_traceback = false) noexcept
+      : caller_(caller), wants_traceback_(wants_traceback) {}
   /// For destructors: true if the call was never answered nor cancelled.
   [[nodiscard]] bool abandon() noexcept {
     return move(kQueued, kAnswered) || move(kRunning, kAnswered);
@@ -93,6 +97,7 @@ class Call : public Object {
     return state_.compare_exchange_strong(from, to, order::acq_rel("A1"), order::acquire("A1"));
   }
   const std::uint64_t caller_;
+  const bool wants_traceback_;
   Atomic<std::uint32_t> state_{kQueued};
 };
 

@@ -34,18 +34,27 @@ class SpinBudget {
   }
 
   /// Doubles the budget after a wait that was short enough to be spun through, halves it after a
-  /// longer one.
+  /// longer one. When there is none left it tries again now and then: two sides that wake each
+  /// other from sleep make their waits long themselves, and would never find out.
   void learn(std::int64_t waited_ns) noexcept {
-    std::uint32_t const budget = ns_.load(order::relaxed);
-    ns_.store(waited_ns < limit_ns_ ? std::min(limit_ns_, std::max(2 * budget, kFirst_ns))
-                                    : budget / 2,
-              order::relaxed);
+    std::uint32_t budget = ns_.load(order::relaxed);
+    if (waited_ns < limit_ns_) {
+      budget = std::min(limit_ns_, std::max(2 * budget, kFirst_ns));
+    } else if (budget != 0) {
+      budget = waited_ns < std::int64_t{kHopeless} * limit_ns_ ? budget / 2 : 0;
+    } else if (waits_.fetch_add(1, order::relaxed) % kTrialEvery == kTrialEvery - 1) {
+      budget = limit_ns_;
+    }
+    ns_.store(budget, order::relaxed);
   }
 
  private:
   static constexpr std::uint32_t kFirst_ns = 5'000;
+  static constexpr std::uint32_t kHopeless = 4;     ///< That many limits: no use in coming closer.
+  static constexpr std::uint32_t kTrialEvery = 32;  ///< Waits without spinning.
   const std::uint32_t limit_ns_;
   Atomic<std::uint32_t> ns_;
+  Atomic<std::uint32_t> waits_{0};  // Without a budget.
 };
 
 }  // namespace penstock

@@ -21,6 +21,9 @@ namespace penstock::test {
 using python::Context;
 using std::chrono::seconds;
 
+/// The word by which Erlang would know a context.
+inline constexpr std::uint64_t kContextPid = 0x7703;
+
 inline constexpr seconds kHang{60};  // No test waits as long, unless something hangs.
 
 /// A request whose answer is kept as text.
@@ -62,7 +65,7 @@ inline std::span<const std::uint8_t> bytes(std::string_view text) {
 class RuntimeTest : public testing::Test {
  protected:
   void SetUp() override {
-    context_ = Context::start([this] { exited_ = true; });
+    context_ = Context::start(kContextPid, [this] { exited_ = true; });
     ASSERT_TRUE(context_);
   }
   void TearDown() override {
@@ -80,9 +83,10 @@ class RuntimeTest : public testing::Test {
   void request(Operation operation, std::uint32_t arity, const Ref<TestCall>& call, Write write) {
     Message message;
     wire::Writer writer(message);
-    ASSERT_TRUE(writer.tuple(2 + arity));
+    ASSERT_TRUE(writer.tuple(3 + arity));
     ASSERT_TRUE(writer.integer(static_cast<int>(operation)));
     ASSERT_TRUE(writer.handle(wire::HandleKind::call, Ref<Object>::borrow(call.get())));
+    ASSERT_TRUE(writer.tag(wire::kNil));  // Nobody waits for whom this is from.
     ASSERT_TRUE(write(writer));
     ASSERT_EQ(context_->requests().try_send(message), Status::ok);
   }

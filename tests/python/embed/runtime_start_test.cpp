@@ -69,7 +69,7 @@ int start_only(const char* executable, const char* package) {
     std::printf("failed: %s\n", failure.c_str());
     return 0;
   }
-  const Ref<python::Context> context = python::Context::start([] {});
+  const Ref<python::Context> context = python::Context::start(test::kContextPid, [] {});
   const auto call = Ref<test::TestCall>::steal(new test::TestCall(1));
   Message message;
   wire::Writer writer(message);
@@ -77,10 +77,10 @@ int start_only(const char* executable, const char* package) {
       "'started, prefix ' + __import__('sys').prefix + ', site-packages ' + ('from there' if "
       "any(p.startswith(__import__('sys').prefix) and p.endswith('site-packages') for p in "
       "__import__('sys').path) else 'missing')";
-  if (!writer.tuple(4) || !writer.integer(static_cast<int>(Operation::eval)) ||
+  if (!writer.tuple(5) || !writer.integer(static_cast<int>(Operation::eval)) ||
       !writer.handle(wire::HandleKind::call, Ref<Object>::borrow(call.get())) ||
-      !writer.bytes(wire::kBinary, test::bytes(code)) || !writer.map(0) ||
-      context->requests().try_send(message) != Status::ok) {
+      !writer.tag(wire::kNil) || !writer.bytes(wire::kBinary, test::bytes(code)) ||
+      !writer.map(0) || context->requests().try_send(message) != Status::ok) {
     return 1;
   }
   std::string text = call->wait();

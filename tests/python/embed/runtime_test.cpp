@@ -379,7 +379,7 @@ TEST_F(RuntimeTest, ContextsHoldNothingBackWhenTheyGo) {
   for (int round = 0; round < 50; ++round) {
     std::atomic<bool> exited{false};
     {
-      const Ref<Context> context = Context::start([&] { exited = true; });
+      const Ref<Context> context = Context::start(kContextPid, [&] { exited = true; });
       ASSERT_TRUE(context);
     }
     const auto deadline = std::chrono::steady_clock::now() + kHang;

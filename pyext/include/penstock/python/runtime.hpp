@@ -41,6 +41,19 @@ struct RuntimeFeatures {
 /// code in it goes on, counts. Any thread.
 [[nodiscard]] std::int64_t own_interpreters() noexcept;
 
+/// What of Python's output goes to Erlang.
+struct OutputSettings {
+  bool logs = false;  ///< Records of the module logging.
+  bool text = false;  ///< What is written to sys.stdout and sys.stderr.
+};
+
+/// From now on output goes to `channel`, as messages that nif/src/py_output.erl describes. The
+/// settings count if Python has not started yet. Closes the channel that was there before, and
+/// returns it, or nullptr: what is queued in it may be taken. Any thread.
+[[nodiscard]] Ref<Channel> open_output(Ref<Channel> channel, OutputSettings settings);
+/// From now on output goes to where it would go without us. Closes and returns as open_output.
+[[nodiscard]] Ref<Channel> close_output();
+
 /// A dedicated thread that runs requests (call.hpp), one after the other, in arrival order.
 class Context final : public Object {
  public:
