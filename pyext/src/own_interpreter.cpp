@@ -2,6 +2,7 @@
 #include "own_interpreter.hpp"
 
 #include <mutex>
+#include <utility>
 
 #include "exceptions.hpp"
 #include "gil.hpp"
@@ -48,6 +49,18 @@ class MainThreadState {
  private:
   PyThreadState* const state_;
 };
+
+/// Modules of C whose types are static, so that all interpreters share them. What belongs to such a
+/// type is made of the memory of the interpreter that imports the module first, and is gone with
+/// that: the next one crashes (3.12.1, 3.13.0). So the main one imports them, which stays.
+void import_shared_types() {
+  static bool is_done = false;  // life_mutex's.
+  if (std::exchange(is_done, true)) return;
+  for (const char* const name : {"_datetime", "_decimal", "_asyncio"}) {
+    // A Python may have been built without.
+    if (!PyRef::steal(PyImport_ImportModule(name))) PyErr_Clear();
+  }
+}
 
 int count_threads() {
   int count = 0;
@@ -126,7 +139,10 @@ std::string OwnInterpreter::make() {
   PyStatus status = PyStatus_NoMemory();
   {
     const MainThreadState main;
-    if (main) status = Py_NewInterpreterFromConfig(&thread_, &config);
+    if (main) {
+      import_shared_types();
+      status = Py_NewInterpreterFromConfig(&thread_, &config);
+    }
     if (PyStatus_Exception(status) == 0) PyEval_SaveThread();
   }
   if (PyStatus_Exception(status) != 0) return text_of(status);

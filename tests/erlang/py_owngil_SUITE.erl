@@ -22,6 +22,7 @@ groups() ->
        one_thread_runs_all_requests, what_is_raised_is_answered, a_timeout_stops_the_code,
        an_interrupt_is_a_keyboard_interrupt, an_interrupt_ends_a_wait,
        many_callers_share_a_context, contexts_start_side_by_side,
+       the_standard_library_is_imported_side_by_side,
        daemon_threads_are_refused_clearly]},
      {data, [],
       [terms_come_back_as_they_were, a_channel_is_shared_with_other_contexts,
@@ -192,6 +193,22 @@ contexts_start_side_by_side(Config) ->
                                      Result
                                  end) || _ <- lists:seq(1, 8)],
     ?assertEqual([{ok, lists:seq(0, 18, 2)}], lists:usort(eventually:workers(Workers, workers))).
+
+%% Some of its modules have types that all interpreters share.
+the_standard_library_is_imported_side_by_side(Config) ->
+    Code = <<"import datetime, decimal, ssl, sqlite3, uuid, http.client, subprocess\n"
+             "assert datetime.datetime.now() - datetime.datetime.now() <= datetime.timedelta()\n"
+             "assert decimal.Decimal('1.1') * 10 == 11\n"
+             "assert subprocess.run(['true']).returncode == 0\n">>,
+    Workers = [eventually:worker(fun() ->
+                                     [begin
+                                          Context = start(Config),
+                                          ok = py:exec(Context, Code),
+                                          stop(Context)
+                                      end || _ <- lists:seq(1, 5)],
+                                     ok
+                                 end) || _ <- lists:seq(1, 4)],
+    ?assertEqual([ok], lists:usort(eventually:workers(Workers, workers))).
 
 daemon_threads_are_refused_clearly(Config) ->
     Context = start(Config),
