@@ -13,12 +13,14 @@ namespace penstock::nif {
   atom(busy) atom(bytes) atom(call) atom(calls) atom(cancelled) atom(channels) \
   atom(closed) atom(content_length) atom(context_died) atom(contexts) atom(corrupt) \
   atom(dropped_sends) atom(empty) atom(enomem) atom(error) atom(eval) atom(exec) \
-  atom(fired) atom(improper_list) atom(internal) atom(invalid_buffer) \
-  atom(invalid_channel) atom(limit) atom(max_size) atom(no_reader) atom(none) atom(ok) atom(owngil) \
+  atom(fired) atom(free_threaded) atom(improper_list) atom(internal) \
+  atom(interpreters) atom(invalid_buffer) atom(invalid_channel) atom(limit) \
+  atom(max_size) atom(no_reader) atom(none) atom(ok) atom(owngil) \
   atom(penstock_forward) atom(penstock_ready) atom(penstock_stopped) atom(pinned) \
-  atom(pinned_bytes) atom(py_forwarder) atom(read) atom(size) atom(stopped) \
-  atom(too_deep) atom(too_large) atom(too_long) atom(traceback) atom(undefined) atom(unhashable_key) \
-  atom(unsupported) atom(wait) atom(worker) atom(waiters) atom(written)
+  atom(pinned_bytes) atom(py_forwarder) atom(python) atom(read) atom(size) \
+  atom(stopped) atom(too_deep) atom(too_large) atom(too_long) atom(traceback) \
+  atom(undefined) atom(unhashable_key) atom(unsupported) atom(version) atom(wait) \
+  atom(waiters) atom(worker) atom(written)
 // clang-format on
 
 struct Atoms {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <iterator>
 #include <new>
 #include <optional>
 #include <string>
@@ -124,18 +125,35 @@ ERL_NIF_TERM set_stopped(ErlNifEnv* /*env*/, const ERL_NIF_TERM* argv) {
   return atoms().ok;
 }
 
+ERL_NIF_TERM runtime_features(ErlNifEnv* env, const ERL_NIF_TERM* /*argv*/) {
+  const python::RuntimeFeatures features = python::runtime_features();
+  const auto boolean = [](bool value) { return value ? atoms().true_ : atoms().false_; };
+  ERL_NIF_TERM names[] = {atoms().version, atoms().free_threaded, atoms().owngil};
+  ERL_NIF_TERM values[] = {make_text(env, features.version), boolean(features.is_free_threaded),
+                           boolean(features.no_own_gil.empty())};
+  ERL_NIF_TERM map{};
+  (void)enif_make_map_from_arrays(env, names, values, std::size(names), &map);
+  return map;
+}
+
 ERL_NIF_TERM context_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
-  if (enif_is_ref(env, argv[0]) == 0) throw BadArg();
-  if (argv[1] == atoms().owngil) {
-    const ERL_NIF_TERM text = make_text(env, "own-GIL contexts need Python 3.12 or newer");
-    return make_error(env, enif_make_tuple2(env, atoms().unsupported, text));
+  using Mode = python::Context::Mode;
+  const bool is_own = argv[1] == atoms().owngil;
+  if (enif_is_ref(env, argv[0]) == 0 || (!is_own && argv[1] != atoms().worker)) throw BadArg();
+  if (const std::string reason = python::runtime_features().no_own_gil; is_own && !reason.empty()) {
+    return make_error(env, enif_make_tuple2(env, atoms().unsupported, make_text(env, reason)));
   }
-  if (argv[1] != atoms().worker) throw BadArg();
   ErlNifPid owner{};
   (void)enif_self(env, &owner);
   const Ref<ExitNotice> notice = Ref<ExitNotice>::steal(new ExitNotice(owner, argv[0]));
-  Ref<python::Context> context = python::Context::start(owner.pid, [notice] { notice->send(); });
-  if (!context) return make_error(env, atoms().enomem);
+  std::string failure;
+  Ref<python::Context> context = python::Context::start(
+      owner.pid, [notice] { notice->send(); }, is_own ? Mode::own_gil : Mode::worker, &failure);
+  if (!context) {
+    return make_error(env, failure.empty()
+                               ? atoms().enomem
+                               : enif_make_tuple2(env, atoms().python, make_text(env, failure)));
+  }
   const auto resource = Resource<ContextResource>::make(std::move(context), owner);
   if (!resource->watch(owner)) resource->context().stop();
   return make_ok(env, resource.term(env));

@@ -7,24 +7,27 @@
 #include "guard.hpp"
 #include "nifs.hpp"
 #include "penstock/memory.hpp"
+#include "penstock/python/runtime.hpp"
 
 namespace penstock::nif {
 
 ERL_NIF_TERM debug_counters(ErlNifEnv* env, const ERL_NIF_TERM* /*argv*/) {
-  const std::pair<ERL_NIF_TERM, const Atomic<std::int64_t>&> all[] = {
-      {atoms().channels, counters().channels},
-      {atoms().buffers, counters().buffers},
-      {atoms().waiters, counters().waiters},
-      {atoms().calls, counters().calls},
-      {atoms().contexts, counters().contexts},
-      {atoms().pinned_bytes, counters().pinned_bytes},
-      {atoms().atoms_created, counters().atoms_created},
-      {atoms().dropped_sends, counters().dropped_sends},
+  const std::pair<ERL_NIF_TERM, std::int64_t> all[] = {
+      {atoms().channels, counters().channels.load(order::relaxed)},
+      {atoms().buffers, counters().buffers.load(order::relaxed)},
+      {atoms().waiters, counters().waiters.load(order::relaxed)},
+      {atoms().calls, counters().calls.load(order::relaxed)},
+      {atoms().contexts, counters().contexts.load(order::relaxed)},
+      {atoms().pinned_bytes, counters().pinned_bytes.load(order::relaxed)},
+      {atoms().atoms_created, counters().atoms_created.load(order::relaxed)},
+      {atoms().dropped_sends, counters().dropped_sends.load(order::relaxed)},
+      {atoms().interpreters, python::own_interpreters()},
   };
   ERL_NIF_TERM map = enif_make_new_map(env);
-  for (const auto& [name, counter] : all) {
-    const ERL_NIF_TERM value = enif_make_int64(env, counter.load(order::relaxed));
-    if (enif_make_map_put(env, map, name, value, &map) == 0) throw std::bad_alloc();
+  for (const auto& [name, count] : all) {
+    if (enif_make_map_put(env, map, name, enif_make_int64(env, count), &map) == 0) {
+      throw std::bad_alloc();
+    }
   }
   return map;
 }

@@ -54,8 +54,9 @@ ErlNifFunc functions[] = {
     // Python
     {"runtime_start",                 3, guarded<runtime_start>,                 ERL_NIF_DIRTY_JOB_IO_BOUND},  // Reads files.
     {"runtime_version",               0, guarded<runtime_version>,               0},
+    {"runtime_features",              0, guarded<runtime_features>,              0},
     {"set_stopped",                   1, guarded<set_stopped>,                   0},  // Never blocks; no GIL.
-    {"context_new",                   2, guarded<context_new>,                   ERL_NIF_DIRTY_JOB_IO_BOUND},  // Starts a thread.
+    {"context_new",                   2, guarded<context_new>,                   ERL_NIF_DIRTY_JOB_IO_BOUND},  // Starts a thread, an interpreter.
     {"context_submit",                5, guarded<context_submit>,                0},
     {"context_interrupt",             1, guarded<context_interrupt>,             0},  // Never blocks; no GIL.
     {"context_interrupt",             2, guarded<context_interrupt_call>,        0},

@@ -21,7 +21,7 @@ Body byte_channel_new, byte_channel_send, byte_channel_send_many, byte_channel_t
 Body buffer_new, buffer_write, buffer_write_wait, buffer_write_again, buffer_close, buffer_abort,
     buffer_set_writer, buffer_info;
 // context_nifs.cpp
-Body runtime_start, runtime_version, set_stopped;
+Body runtime_start, runtime_version, runtime_features, set_stopped;
 Body context_new, context_submit, context_interrupt, context_interrupt_call, context_stop;
 Body call_cancel;
 Body call_answer;

@@ -14,7 +14,7 @@
          byte_channel_send_again/2, byte_channel_receive_wait/2, byte_channel_info/1]).
 -export([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
          buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
--export([runtime_start/3, runtime_version/0, set_stopped/1]).
+-export([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -export([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
          context_stop/1, call_cancel/1, call_answer/2]).
 -export([output_open/3, output_close/0]).
@@ -32,7 +32,7 @@
        byte_channel_send_again/2, byte_channel_receive_wait/2, byte_channel_info/1]).
 -nifs([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
        buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
--nifs([runtime_start/3, runtime_version/0, set_stopped/1]).
+-nifs([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -nifs([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
        context_stop/1, call_cancel/1, call_answer/2]).
 -nifs([output_open/3, output_close/0]).
@@ -214,15 +214,22 @@ runtime_start(_Python, _PackagePath, _MaxAtoms) -> erlang:nif_error(not_loaded).
 -spec runtime_version() -> binary().
 runtime_version() -> erlang:nif_error(not_loaded).
 
+%% @doc Facts about the Python that the library was built for. `owngil': whether a context can have
+%% a GIL of its own.
+-spec runtime_features() ->
+    #{version := binary(), free_threaded := boolean(), owngil := boolean()}.
+runtime_features() -> erlang:nif_error(not_loaded).
+
 %% @doc While true, every wait of Python inside Penstock ends with `erlang.ApplicationStopped'.
 -spec set_stopped(boolean()) -> ok.
 set_stopped(_Stopped) -> erlang:nif_error(not_loaded).
 
 %% @doc Starts a Python thread that belongs to the calling process: it is stopped when that dies.
 %% `{penstock_stopped, Ref}' comes when the thread has ended, for whatever reason.
-%% `worker': of the one interpreter; `owngil': with an interpreter of its own.
+%% `worker': of the one interpreter; `owngil': with an interpreter of its own, which starts (some
+%% 30 ms) and ends with the thread.
 -spec context_new(Ref :: reference(), py_context:mode()) ->
-    {ok, context()} | {error, enomem | {unsupported, binary()}}.
+    {ok, context()} | {error, enomem | {unsupported | python, binary()}}.
 context_new(_Ref, _Mode) -> erlang:nif_error(not_loaded).
 
 %% @doc Queues a request: `{Module, Function, Args, Kwargs}' to call, `{Code, Locals}' to eval,
@@ -273,8 +280,9 @@ output_close() -> erlang:nif_error(not_loaded).
 
 %% @doc What is alive in the library: `channels' and `buffers' that Erlang refers to, `waiters',
 %% `calls', `contexts', `pinned_bytes' of large binaries that queues and Python refer to and of
-%% Python's that Erlang does, `atoms_created' by Python, and `dropped_sends' to processes that were
-%% gone.
+%% Python's that Erlang does, `atoms_created' by Python, `dropped_sends' to processes that were
+%% gone, and `interpreters' of `owngil' contexts, those included that cannot end because code in
+%% them goes on.
 -spec debug_counters() -> counters().
 debug_counters() -> erlang:nif_error(not_loaded).
 

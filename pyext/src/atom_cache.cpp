@@ -13,6 +13,13 @@ bool AtomCache::insert(std::uint64_t word, PyObject* value) noexcept {
   return true;
 }
 
+void AtomCache::clear() noexcept {
+  std::uint64_t const size = slots_ == nullptr ? 0 : mask_ + 1;
+  const std::unique_ptr<Slot[]> slots = std::move(slots_);
+  used_ = mask_ = 0;
+  for (std::uint64_t i = 0; i < size; ++i) drop(slots[i].value);
+}
+
 void AtomCache::put(std::uint64_t word, PyObject* value) noexcept {
   std::uint64_t at = place(word) & mask_;
   while (slots_[at].value != nullptr) at = (at + 1) & mask_;

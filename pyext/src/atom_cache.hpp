@@ -25,6 +25,7 @@ class AtomCache {
   }
   /// Keeps `value` for good. False when memory ran out, and then it is not kept.
   bool insert(std::uint64_t word, PyObject* value) noexcept;
+  void clear() noexcept;
 
  private:
   struct Slot {

@@ -147,7 +147,7 @@ void awaitable_dealloc(PyObject* object) {
   (void)awaitable_clear(object);
   AwaitableObject& self = as_awaitable(object);
   ModuleState& state = *self.state;
-  if (state.spare_awaitable_count < state.spare_awaitables.size()) {
+  if (state.spare_awaitable_count < state.max_spare_awaitables) {
     state.spare_awaitables[state.spare_awaitable_count++] = &self;  // With its type's reference.
     return;
   }

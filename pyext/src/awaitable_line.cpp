@@ -104,7 +104,7 @@ void cancel(AwaitableObject& self) {
 
 Outcome wait_or_finish(AwaitableObject& self, PyObject** result) {
   if (!get_in_line(self)) return Outcome::failed;
-  if (parking().must_stop(this_context())) {
+  if (parking().must_stop(owner_of_waits(*self.state))) {
     raise_ended(*self.state, nullptr, Reason::stopped);
     return Outcome::failed;
   }

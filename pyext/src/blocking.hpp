@@ -28,7 +28,7 @@ void raise_ended(ModuleState& state, Interruptible* owner, Reason reason);
 template <class Attempt>
 [[nodiscard]] bool block(ModuleState& state, Status unfinished, Status& status, Attempt attempt) {
   const SignalWindow signals;
-  ParkedThread thread(signals);
+  ParkedThread thread(signals, owner_of_waits(state));
   for (;;) {
     // After the window has opened: a signal that comes from here on ends the sleep.
     if (PyErr_CheckSignals() != 0 || raise_async_exception()) return false;

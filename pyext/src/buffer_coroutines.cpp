@@ -8,6 +8,7 @@
 #include "buffer_errors.hpp"
 #include "buffer_object.hpp"
 #include "buffer_read.hpp"
+#include "reader_claim.hpp"
 
 namespace penstock::python {
 
@@ -18,6 +19,7 @@ WaitList& data_line(PyObject* source) { return as_buffer(source).stream->data_wa
 /// Looks until the read is satisfied, or (once in line) woken in time to look again.
 bool attempt(const AwaitableObject& self, const BufferRead& read, bool in_line, bool is_iteration,
              PyObject** result) {
+  if (!may_read(as_buffer(self.source))) return true;
   ByteStream& stream = *as_buffer(self.source).stream;
   std::uint64_t wanted = UINT64_MAX;
   for (;;) {

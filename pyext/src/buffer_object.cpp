@@ -12,6 +12,7 @@
 #include "buffer_read.hpp"
 #include "buffer_reading.hpp"
 #include "buffer_view.hpp"
+#include "reader_claim.hpp"
 #include "types.hpp"
 
 namespace penstock::python {
@@ -32,6 +33,7 @@ std::uint64_t unread(const ByteStream& stream) noexcept {
 
 /// An object that exports what is unread now.
 PyObject* exporter_of_unread(const BufferObject& self) {
+  if (!may_read(self)) return nullptr;
   HeldReading reading(*self.stream);
   std::uint64_t const count = reading->available();
   if (count >= kWorthKeeping) {
@@ -157,6 +159,7 @@ PyObject* buffer_test_create(PyObject* type, PyObject* args, PyObject* keywords)
 void buffer_dealloc(PyObject* object) {
   BufferObject& self = as_buffer(object);
   if (self.weak_references != nullptr) PyObject_ClearWeakRefs(object);
+  end_reading(self);
   self.stream->remove_reader();
   self.stream->release();
   free_instance(object);
@@ -281,6 +284,7 @@ PyObject* new_buffer(ModuleState& state, Ref<ByteStream> stream) {
   self->state = &state;
   self->stream = stream.take();
   self->weak_references = nullptr;
+  self->is_reader = false;
   return reinterpret_cast<PyObject*>(self);
 }
 

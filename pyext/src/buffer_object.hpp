@@ -11,6 +11,7 @@ struct BufferObject {
   PyObject_HEAD ModuleState* state;
   ByteStream* stream;
   PyObject* weak_references;
+  mutable bool is_reader;  ///< See may_read().
 };
 
 [[nodiscard]] inline BufferObject& as_buffer(PyObject* object) noexcept {

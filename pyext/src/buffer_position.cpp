@@ -9,6 +9,7 @@
 #include "buffer_object.hpp"
 #include "buffer_read.hpp"
 #include "buffer_view.hpp"
+#include "reader_claim.hpp"
 
 namespace penstock::python {
 
@@ -178,6 +179,7 @@ PyObject* buffer_seek(PyObject* object, PyObject* const* args, Py_ssize_t count,
       !parse_whence(whence_object, whence)) {
     return nullptr;
   }
+  if (!may_read(as_buffer(object))) return nullptr;
   const Outcome outcome = try_seek(*as_buffer(object).stream, offset, whence);
   if (outcome.is_done) return PyLong_FromUnsignedLongLong(outcome.target);
   if (!outcome.has_origin) {
@@ -208,6 +210,7 @@ PyObject* buffer_find(PyObject* object, PyObject* const* args, Py_ssize_t count,
       !parse_place(end_object, end) || !needle.open(sub)) {
     return nullptr;
   }
+  if (!may_read(as_buffer(object))) return nullptr;
   std::uint64_t found = 0;
   {
     HeldReading reading(*as_buffer(object).stream);

@@ -17,7 +17,7 @@ inline constexpr std::uint64_t kLong = 256 * 1024;
 /// The GIL stands in for the reader role, whose two atomic exchanges would cost as much as reading
 /// a line: all who read hold it when they begin, and take the role only for the time that they let
 /// go of it (WithoutGil). Who meets one of those waits without the GIL, which that one needs to
-/// come to its end.
+/// come to its end. Readers with another GIL are kept out: see may_read().
 class HeldReading {
  public:
   explicit HeldReading(ByteStream& stream) {

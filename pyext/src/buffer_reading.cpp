@@ -10,6 +10,7 @@
 #include "buffer_object.hpp"
 #include "buffer_read.hpp"
 #include "buffer_view.hpp"
+#include "reader_claim.hpp"
 #include "short_bytes.hpp"
 
 namespace penstock::python {
@@ -23,6 +24,7 @@ constexpr std::uint64_t kPeek = 8192;
 /// taken. False: an exception is set.
 bool satisfy(const BufferObject& self, const BufferRead& read, std::optional<HeldReading>& reading,
              std::uint64_t& count) {
+  if (!may_read(self)) return false;
   ByteStream& stream = *self.stream;
   for (;;) {
     reading.emplace(stream);
@@ -77,6 +79,7 @@ PyObject* read_bytes(const BufferObject& self, const BufferRead& read) {
 
 /// A line that does not end in what had been seen; b'' at the end.
 [[gnu::noinline]] PyObject* look_for_line(const BufferObject& self, std::uint64_t limit) {
+  if (!may_read(self)) return nullptr;
   std::span<const std::uint8_t> line;
   {
     HeldReading reading(*self.stream);
@@ -88,11 +91,11 @@ PyObject* read_bytes(const BufferObject& self, const BufferRead& read) {
 }
 
 /// The next line, if it ends in what has been seen: that needs no Reading.
-[[gnu::always_inline]] inline std::span<const std::uint8_t> seen_line(const ByteStream& stream,
+[[gnu::always_inline]] inline std::span<const std::uint8_t> seen_line(const BufferObject& self,
                                                                       std::uint64_t limit) {
-  if (stream.is_being_read()) [[unlikely]]
+  if (!self.is_reader || self.stream->is_being_read()) [[unlikely]]
     return {};
-  return line_of(stream.seen(), limit);
+  return line_of(self.stream->seen(), limit);
 }
 
 /// Writable contiguous memory of an argument.
@@ -174,7 +177,7 @@ namespace {
 
 /// The next line, of at most `limit` bytes; b'' at the end.
 [[gnu::always_inline]] inline PyObject* next_line(const BufferObject& self, std::uint64_t limit) {
-  const auto line = seen_line(*self.stream, limit);
+  const auto line = seen_line(self, limit);
   return line.empty() ? look_for_line(self, limit) : take_seen(*self.stream, line);
 }
 
@@ -194,7 +197,7 @@ PyObject* buffer_readline(PyObject* object, PyObject* const* args, Py_ssize_t co
 
 PyObject* buffer_next(PyObject* object) {
   const BufferObject& self = as_buffer(object);
-  const auto seen = seen_line(*self.stream, BufferRead::kUnlimited);
+  const auto seen = seen_line(self, BufferRead::kUnlimited);
   if (!seen.empty()) [[likely]]
     return take_seen(*self.stream, seen);
   PyRef line = PyRef::steal(look_for_line(self, BufferRead::kUnlimited));
@@ -226,6 +229,7 @@ PyObject* buffer_peek(PyObject* object, PyObject* const* args, Py_ssize_t count,
 
 PyObject* buffer_at_eof(PyObject* object, PyObject*) {
   const BufferObject& self = as_buffer(object);
+  if (!may_read(self)) return nullptr;
   std::optional<HeldReading> reading(std::in_place, *self.stream);
   const ByteStream::End end = (*reading)->end();
   if (end == ByteStream::End::open || (*reading)->available() != 0) Py_RETURN_FALSE;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "gil.hpp"
 #include "ref.hpp"
 
 namespace penstock::python {
@@ -18,7 +19,7 @@ class BufferView : public Py_buffer {
   BufferView(const BufferView&) = delete;
   BufferView& operator=(const BufferView&) = delete;
   ~BufferView() {
-    if (obj != nullptr && PyGILState_Check() != 0) PyBuffer_Release(this);
+    if (obj != nullptr && has_gil()) PyBuffer_Release(this);
   }
 
   /// `flags`: PyBUF_SIMPLE, ... Once. False: an exception is set.

@@ -30,9 +30,9 @@ PyObject* received_bytes(ModuleState& state, Channel& channel, Status status, Me
   }
   const bytes::View found = bytes::view(message);
   if (found.pinned == nullptr) return copied_bytes(found.bytes);
-  PyObject* const lent = LentBytes::object_of(*found.pinned);
+  PyObject* const lent = LentBytes::object_of(*found.pinned, state.home);
   PyRef result = lent != nullptr ? PyRef::borrow(lent) : PyRef::steal(copied_bytes(found.bytes));
-  const DropsWithGil here;
+  const DropsWithGil here(state.home);
   message.clear();
   return result.take();
 }

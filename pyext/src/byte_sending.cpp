@@ -40,27 +40,27 @@ bool copy_buffer(PyObject* data, Message& message) {
 }
 
 /// Makes `message` of `data`. False: an exception is set.
-bool fill(PyObject* data, Message& message) {
+bool fill(const ModuleState& state, PyObject* data, Message& message) {
   if (!PyBytes_CheckExact(data)) return copy_buffer(data, message);
   const auto size = static_cast<std::size_t>(PyBytes_GET_SIZE(data));
   if (size < bytes::kPinThreshold) {
     const auto* const from = reinterpret_cast<const std::uint8_t*>(PyBytes_AS_STRING(data));
     return wrote(bytes::copy_into(message, {from, size}));
   }
-  Ref<wire::PinnedBytes> lent = LentBytes::lend(data);
+  Ref<wire::PinnedBytes> lent = LentBytes::lend(data, state.home);
   return wrote(lent && bytes::refer_to(message, std::move(lent)));
 }
 
 bool prepare(ChannelObject& self, PyObject* data, Message& message) {
-  returned_bytes().drop_all();
-  if (!fill(data, message)) return false;
+  drop_returned(*self.state);
+  if (!fill(*self.state, data, message)) return false;
   count_as_sender(self);
   return true;
 }
 
 /// What was refused dies here, with the GIL.
-void forget(Message& message) {
-  const DropsWithGil here;
+void forget(const ModuleState& state, Message& message) {
+  const DropsWithGil here(state.home);
   message.clear();
 }
 
@@ -68,7 +68,7 @@ void forget(Message& message) {
 bool send_one(ChannelObject& self, PyObject* data, std::int64_t deadline_ns) {
   Message message;
   const bool sent = prepare(self, data, message) && send_blocking(self, message, deadline_ns);
-  if (!sent) forget(message);
+  if (!sent) forget(*self.state, message);
   return sent;
 }
 
@@ -100,7 +100,7 @@ PyObject* byte_try_send(PyObject* object, PyObject* data) {
   if (!require_channel(self)) return nullptr;
   Message message;
   PyRef sent = PyRef::steal(prepare(self, data, message) ? send_now(self, message) : nullptr);
-  if (sent.get() != Py_True) forget(message);
+  if (sent.get() != Py_True) forget(*self.state, message);
   return sent.take();
 }
 

@@ -26,14 +26,17 @@ constexpr std::size_t kLeastPart = 4;
 /// A large binary that views refer to, counted in the channel it came from.
 class ViewedBinary final : public Object {
  public:
-  ViewedBinary(Ref<wire::PinnedBytes> binary, Channel& channel) noexcept
-      : binary_(std::move(binary)), channel_(Ref<Channel>::borrow(&channel)) {
+  ViewedBinary(Ref<wire::PinnedBytes> binary, Channel& channel, const Home* home) noexcept
+      : home_(home), binary_(std::move(binary)), channel_(Ref<Channel>::borrow(&channel)) {
     channel_->pin(binary_->bytes().size());
   }
   [[nodiscard]] const wire::PinnedBytes& binary() const noexcept { return *binary_; }
+  /// Of the interpreter that the views belong to.
+  [[nodiscard]] const Home* home() const noexcept { return home_; }
 
  private:
   ~ViewedBinary() override { channel_->unpin(binary_->bytes().size()); }
+  const Home* const home_;
   const Ref<wire::PinnedBytes> binary_;
   const Ref<Channel> channel_;
 };
@@ -67,8 +70,10 @@ bool require_view(const ViewObject& self) {
 }
 
 void drop_memory(ViewObject& self) {
-  const DropsWithGil here;
-  if (ViewedBinary* const binary = std::exchange(self.binary, nullptr)) binary->release();
+  if (ViewedBinary* const binary = std::exchange(self.binary, nullptr)) {
+    const DropsWithGil here(binary->home());
+    binary->release();
+  }
   drop(std::exchange(self.copy, nullptr));
 }
 
@@ -174,8 +179,9 @@ PyObject* view_subscript(PyObject* object, PyObject* key) {
 PyObject* view_tobytes(PyObject* object, PyObject*) {
   ViewObject& self = as_view(object);
   if (!require_view(self)) return nullptr;
-  PyObject* const whole =
-      self.copy != nullptr ? self.copy : LentBytes::object_of(self.binary->binary());
+  PyObject* const whole = self.copy != nullptr
+                              ? self.copy
+                              : LentBytes::object_of(self.binary->binary(), self.binary->home());
   if (whole != nullptr && PyBytes_GET_SIZE(whole) == self.size) return PyRef::borrow(whole).take();
   ++self.exports;  // Nobody may release it meanwhile.
   PyObject* const copy = copied_bytes(bytes_in(self));
@@ -307,12 +313,12 @@ PyObject* new_byte_view(ModuleState& state, Channel& channel, Message& message) 
   if (found.pinned == nullptr) {
     return view_of_copy(state.byte_view_type, PyRef::steal(copied_bytes(found.bytes)));
   }
-  const DropsWithGil here;
+  const DropsWithGil here(state.home);
   ViewObject* const self = allocate(state.byte_view_type);
   if (self == nullptr) return nullptr;
   const PyRef object = PyRef::steal(reinterpret_cast<PyObject*>(self));
   auto binary = Ref<wire::PinnedBytes>::borrow(found.pinned);
-  self->binary = new (std::nothrow) ViewedBinary(std::move(binary), channel);
+  self->binary = new (std::nothrow) ViewedBinary(std::move(binary), channel, state.home);
   if (self->binary == nullptr) return PyErr_NoMemory();
   self->data = found.bytes.data();
   self->size = static_cast<Py_ssize_t>(found.bytes.size());

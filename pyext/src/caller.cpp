@@ -159,6 +159,11 @@ Caller* Caller::of_context(ModuleState& state, Ref<Channel> inbox, Executor& exe
   return make(state, std::move(inbox), &executor);
 }
 
+void Caller::forget_this_thread(ModuleState& state) {
+  PyObject* const dict = PyThreadState_GetDict();
+  if (dict != nullptr && PyDict_DelItem(dict, state.names.caller) != 0) PyErr_Clear();
+}
+
 // Calling
 // ------------------------------------------------------------------------------------------------
 

@@ -49,6 +49,8 @@ class Caller {
   /// For the thread of a context: requests from further down a path come through `inbox`.
   [[nodiscard]] static Caller* of_context(ModuleState& state, Ref<Channel> inbox,
                                           Executor& executor);
+  /// The calling thread's goes, if there is one: it would outlive its executor.
+  static void forget_this_thread(ModuleState& state);
 
   /// Calls, and waits without the GIL. nullptr: an exception is set, RuntimeError if it is
   /// Erlang's.

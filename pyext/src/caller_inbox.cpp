@@ -249,7 +249,7 @@ void Caller::serve() {
 
 bool Caller::serve_loop() {
   serve();
-  if (parking().must_stop(this_context())) {
+  if (parking().must_stop(owner_of_waits(state_))) {
     PyErr_SetNone(state_.application_stopped);
     fail_futures(take_exception().get());
   }

@@ -4,7 +4,6 @@
 #include "blocking.hpp"
 #include "channel_iterator.hpp"
 #include "decode.hpp"
-#include "lent_bytes.hpp"
 #include "timeouts.hpp"
 
 namespace penstock::python {
@@ -25,7 +24,7 @@ constexpr AwaitableOperation kAnext =
 
 bool receive_blocking(ModuleState& state, Channel& channel, Message& message,
                       std::int64_t deadline_ns, Status& status) {
-  returned_bytes().drop_all();
+  drop_returned(state);
   status = channel.try_receive(message);
   if (status != Status::empty) return true;
   return block(state, Status::empty, status, [&](ThreadWaiter& waiter, ThreadWaiter::Wake* woken) {
@@ -53,7 +52,7 @@ PyObject* receive_as(Received received, const char* function, PyObject* object,
 PyObject* try_receive_as(Received received, PyObject* object) {
   const ChannelObject& self = as_channel(object);
   if (!require_channel(self)) return nullptr;
-  returned_bytes().drop_all();
+  drop_returned(*self.state);
   Message message;
   const Status status = self.channel->try_receive(message);
   if (status == Status::empty) Py_RETURN_NONE;
@@ -67,7 +66,7 @@ void pass_on_data(const AwaitableObject& self) { as_channel(self.source).channel
 PyObject* receive_async(const AwaitableOperation& operation, PyObject* object) {
   const ChannelObject& self = as_channel(object);
   if (!require_channel(self)) return nullptr;
-  returned_bytes().drop_all();
+  drop_returned(*self.state);
   return new_awaitable(*self.state, operation, object);
 }
 

@@ -12,7 +12,7 @@ namespace {
 
 bool prepare(ChannelObject& self, PyObject* term, Message& message) {
   if (!require_channel(self)) return false;
-  returned_bytes().drop_all();
+  drop_returned(*self.state);
   if (!encode(*self.state, message, term)) return false;
   count_as_sender(self);
   return true;

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <sched.h>
 
+#include <condition_variable>
+#include <mutex>
 #include <new>
+#include <optional>
+#include <string>
 
 #include "executor.hpp"
 #include "gil.hpp"
 #include "os_thread.hpp"
+#include "own_interpreter.hpp"
 #include "penstock/python/runtime.hpp"
 #include "runtime_thread.hpp"
 
@@ -13,22 +18,28 @@ namespace penstock::python {
 
 /// What the thread and its Context share.
 struct Context::Thread final : public Target {
-  Thread(RuntimeThread& of, const Context& context, std::function<void()> at_exit)
-      : runtime(of),
+  Thread(Ref<RuntimeThread> of, const Context& context, std::function<void()> at_exit)
+      : runtime(std::move(of)),
         process(context.process_),
         requests(context.requests_),
         inbox(context.inbox_),
         on_exit(std::move(at_exit)) {}
 
   void run();
+  void run_in_main();
+  /// False: there was no interpreter to run in.
+  bool run_in_own();
   void serve();
+  /// What failed, or "".
+  std::string await_start();
+  void tell_start(std::string what_failed);
   /// The next request: false: there are no more. With `or_none` it does not wait, and may be empty.
   bool next(Message& request, bool or_none);
   bool next_at_once(Message& request);
   bool wait_for_next(Message& request, bool or_none);
   void drop_queued();
 
-  RuntimeThread& runtime;
+  const Ref<RuntimeThread> runtime;
   const std::uint64_t process;
   const Ref<Channel> requests;
   const Ref<Channel> inbox;
@@ -36,26 +47,37 @@ struct Context::Thread final : public Target {
   std::int64_t has_gil_since_ns = 0;
   /// An interpreter's switch interval is ten times that.
   static constexpr std::int64_t kKeepGil_ns = 500'000;
+
+  std::mutex start_mutex;  // Guards what follows.
+  std::condition_variable start_changed;
+  std::optional<std::string> start_failure;
 };
 
 namespace {
 
-/// A Python thread state of its own for this thread, and the GIL, for a scope. Interrupts can be
-/// delivered to it.
+/// A Python thread state of its own for this thread, and the GIL, for a scope.
 class PythonThread {
  public:
-  explicit PythonThread(Target& target) : state_(PyGILState_Ensure()), target_(target) {
-    target_.python = PyThreadState_Get();
-  }
-  ~PythonThread() {
-    target_.python = nullptr;
-    PyGILState_Release(state_);
-  }
+  PythonThread() : state_(PyGILState_Ensure()) {}
+  ~PythonThread() { PyGILState_Release(state_); }
   PythonThread(const PythonThread&) = delete;
   PythonThread& operator=(const PythonThread&) = delete;
 
  private:
   PyGILState_STATE state_;
+};
+
+/// Interrupts can be delivered to this thread, for a scope. With the GIL.
+class Reachable {
+ public:
+  explicit Reachable(Target& target) noexcept : target_(target) {
+    target_.python = PyThreadState_Get();
+  }
+  ~Reachable() { target_.python = nullptr; }
+  Reachable(const Reachable&) = delete;
+  Reachable& operator=(const Reachable&) = delete;
+
+ private:
   Target& target_;
 };
 
@@ -63,15 +85,57 @@ class PythonThread {
 
 void Context::Thread::run() {
   set_this_context(&interrupts);
-  serve();
-  runtime.remove(*this);
+  if (runtime->home().is_main()) {
+    run_in_main();
+  } else if (!run_in_own()) {
+    return;
+  }
+  runtime->remove(*this);
   drop_queued();
   if (on_exit) on_exit();
 }
 
+void Context::Thread::run_in_main() {
+  const PythonThread attached;
+  serve();
+}
+
+bool Context::Thread::run_in_own() {
+  OwnInterpreter interpreter(*runtime);
+  std::string failure = interpreter.start();
+  const bool failed = !failure.empty();
+  if (failed) {
+    tell_start(std::move(failure));
+    return false;
+  }
+  {
+    const GilRelease released;
+    tell_start({});
+  }
+  serve();
+  Caller::forget_this_thread(runtime->state());
+  drop_queued();  // Callers are not to wait for what else ends.
+  interpreter.end();
+  return true;
+}
+
+std::string Context::Thread::await_start() {
+  std::unique_lock lock(start_mutex);
+  start_changed.wait(lock, [this] { return start_failure.has_value(); });
+  return *start_failure;
+}
+
+void Context::Thread::tell_start(std::string what_failed) {
+  {
+    const std::lock_guard lock(start_mutex);
+    start_failure = std::move(what_failed);
+  }
+  start_changed.notify_all();
+}
+
 void Context::Thread::serve() {
-  const PythonThread attached(*this);
-  Executor executor(runtime.state(), interrupts, process, *requests, inbox);
+  const Reachable reachable(*this);
+  Executor executor(runtime->state(), interrupts, process, *requests, inbox);
   for (;;) {
     Message request;
     // One that begins with this request goes on after the next.
@@ -127,9 +191,18 @@ void Context::Thread::drop_queued() {
   }
 }
 
-Ref<Context> Context::start(std::uint64_t process, std::function<void()> on_exit) {
-  RuntimeThread* const runtime = runtime_thread();
-  if (runtime == nullptr) return {};
+Ref<Context> Context::start(std::uint64_t process, std::function<void()> on_exit, Mode mode,
+                            std::string* failure) {
+  RuntimeThread* const main = runtime_thread();
+  if (main == nullptr) return {};
+  auto runtime = Ref<RuntimeThread>::borrow(main);
+  if (mode == Mode::own_gil) {
+    Ref<Home> home = Home::create();
+    if (!home) return {};
+    runtime = Ref<RuntimeThread>::steal(new (std::nothrow)
+                                            RuntimeThread(main->config(), std::move(home)));
+    if (!runtime) return {};
+  }
   auto context = Ref<Context>::steal(new (std::nothrow) Context);
   if (!context) return {};
   context->process_ = process;
@@ -138,7 +211,7 @@ Ref<Context> Context::start(std::uint64_t process, std::function<void()> on_exit
   if (!context->requests_ || !context->inbox_) return {};
   context->requests_->add_sender();
   auto thread =
-      Ref<Thread>::steal(new (std::nothrow) Thread(*runtime, *context, std::move(on_exit)));
+      Ref<Thread>::steal(new (std::nothrow) Thread(runtime, *context, std::move(on_exit)));
   if (!thread) return {};
   context->thread_ = Ref<Thread>(thread).take();
 
@@ -150,8 +223,13 @@ Ref<Context> Context::start(std::uint64_t process, std::function<void()> on_exit
     return nullptr;
   };
   thread->retain();  // The thread's own.
-  if (start_thread(body, thread.get())) return context;
-  thread->release();
+  if (start_thread(body, thread.get())) {
+    if (mode == Mode::worker) return context;
+    *failure = thread->await_start();
+    if (failure->empty()) return context;
+  } else {
+    thread->release();
+  }
   runtime->remove(*thread);
   return {};
 }
@@ -176,14 +254,15 @@ Status Context::submit_nested(Message& request) noexcept {
 }
 
 void Context::interrupt(const Ref<Call>& only) noexcept {
-  if (parking().interrupt(thread_->interrupts, only.get())) thread_->runtime.request();
+  if (parking().interrupt(thread_->interrupts, only.get())) thread_->runtime->request();
 }
 
 void Context::stop() noexcept {
   requests_
       ->close();  // First: what comes later could only be dropped by the thread, which may end.
   parking().stop(thread_->interrupts);
-  thread_->runtime.request();
+  if (Interruptible* const others = thread_->runtime->home().others()) parking().stop(*others);
+  thread_->runtime->request();
 }
 
 }  // namespace penstock::python

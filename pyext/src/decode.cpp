@@ -233,7 +233,8 @@ PyObject* Decoder::handle(const wire::Item& item) {
 PyObject* Decoder::pinned(const wire::Item& item) {
   if (trust_ == Trust::stranger) return malformed();
   const auto& pinned = *static_cast<const wire::PinnedBytes*>(item.object);
-  if (PyObject* const lent = LentBytes::object_of(pinned)) return PyRef::borrow(lent).take();
+  if (PyObject* const lent = LentBytes::object_of(pinned, state_.home))
+    return PyRef::borrow(lent).take();
   const auto bytes = pinned.bytes();
   const bool is_binary = item.kind == static_cast<std::uint8_t>(wire::PinnedAs::binary);
   return is_binary ? str_or_bytes(bytes) : bytes_of(bytes);

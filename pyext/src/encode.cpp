@@ -196,7 +196,7 @@ bool Encoder::exact_bytes(PyObject* bytes, bool in_key) {
   if (!lends_ || in_key || size < static_cast<Py_ssize_t>(bytes::kPinThreshold)) {
     return raw_bytes(PyBytes_AS_STRING(bytes), size, in_key);
   }
-  Ref<wire::PinnedBytes> lent = LentBytes::lend(bytes);
+  Ref<wire::PinnedBytes> lent = LentBytes::lend(bytes, state_.home);
   return fits(size) && wrote(lent && writer_.pinned(wire::PinnedAs::bytes, std::move(lent)));
 }
 

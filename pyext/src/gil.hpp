@@ -5,6 +5,18 @@
 
 namespace penstock::python {
 
+/// Whether this thread is attached to an interpreter. PyGILState_Check() says yes to everybody once
+/// there was a second interpreter.
+[[nodiscard]] inline bool has_gil() noexcept {
+#if PY_VERSION_HEX >= 0x030D0000
+  return PyThreadState_GetUnchecked() != nullptr;
+#elif PY_VERSION_HEX >= 0x030C0000
+  return _PyThreadState_UncheckedGet() != nullptr;
+#else
+  return PyGILState_Check() != 0;
+#endif
+}
+
 /// Detaches this thread from the interpreter for a scope; no Python call is legal inside.
 ///
 /// Coming back may end the thread: a daemon thread that asks for the GIL after the interpreter

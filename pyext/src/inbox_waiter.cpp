@@ -52,7 +52,7 @@ PyType_Spec spec = {
 }  // namespace
 
 PyObject* new_inbox_reader(ModuleState& state, Caller& caller) {
-  Ref<LoopMailbox> mailbox = LoopMailbox::create(this_context());
+  Ref<LoopMailbox> mailbox = LoopMailbox::create(owner_of_waits(state));
   if (!mailbox) return PyErr_SetFromErrno(PyExc_OSError);
   InboxReaderObject* const self = PyObject_New(InboxReaderObject, state.inbox_reader_type);
   if (self == nullptr) return nullptr;

@@ -11,6 +11,12 @@
 
 namespace penstock::python {
 
+std::string text_of(const PyStatus& status) {
+  if (PyStatus_Exception(status) == 0) return {};
+  std::string text = status.func != nullptr ? std::string(status.func) + ": " : std::string();
+  return text + (status.err_msg != nullptr ? status.err_msg : "Python cannot start");
+}
+
 namespace {
 
 /// Python's large objects come from malloc. The VM, which has allocators of its own, fixes glibc's
@@ -25,12 +31,6 @@ void let_malloc_reuse_memory() noexcept {
   (void)mallopt(M_TRIM_THRESHOLD, 2 * kLargestOnHeap_bytes);
   // NOLINTEND(concurrency-mt-unsafe)
 #endif
-}
-
-std::string text_of(const PyStatus& status) {
-  if (PyStatus_Exception(status) == 0) return {};
-  std::string text = status.func != nullptr ? std::string(status.func) + ": " : std::string();
-  return text + (status.err_msg != nullptr ? status.err_msg : "Python cannot start");
 }
 
 /// The process's locale, its C stdio and its signal handlers belong to the VM.
@@ -67,13 +67,13 @@ std::string initialize(const std::string& python) {
   return text_of(Py_InitializeFromConfig(&config));
 }
 
+}  // namespace
+
 bool prepend_path(const std::string& directory) {
   PyObject* const path = PySys_GetObject("path");
   const PyRef entry = PyRef::steal(PyUnicode_DecodeFSDefault(directory.c_str()));
   return entry && path != nullptr && PyList_Check(path) && PyList_Insert(path, 0, entry.get()) == 0;
 }
-
-}  // namespace
 
 std::string start_interpreter(const RuntimeConfig& config, ModuleState*& state) {
   let_malloc_reuse_memory();

@@ -1,78 +1,70 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lent_bytes.hpp"
 
-#include "runtime_thread.hpp"
+#include <memory>
+#include <vector>
 
 namespace penstock::python {
 
 namespace {
 
-constinit ReturnedBytes process_returned_bytes;
+/// What an interpreter lends that cannot be told what comes back.
+class CopiedBytes final : public wire::PinnedBytes {
+ public:
+  explicit CopiedBytes(std::span<const std::uint8_t> bytes)
+      : PinnedBytes({}), memory_(bytes.begin(), bytes.end()) {
+    bytes_ = memory_;
+  }
 
-int collect_pending(void*) {
-  returned_bytes().collect();
-  return 0;
+ private:
+  ~CopiedBytes() override = default;
+  const std::vector<std::uint8_t> memory_;
+};
+
+std::span<const std::uint8_t> contents(PyObject* bytes) noexcept {
+  return {reinterpret_cast<const std::uint8_t*>(PyBytes_AS_STRING(bytes)),
+          static_cast<std::size_t>(PyBytes_GET_SIZE(bytes))};
+}
+
+Ref<wire::PinnedBytes> copy(PyObject* bytes) noexcept {
+  try {
+    return Ref<wire::PinnedBytes>::steal(new CopiedBytes(contents(bytes)));
+  } catch (const std::bad_alloc&) {
+    return {};
+  }
 }
 
 }  // namespace
 
-constinit thread_local bool DropsWithGil::active_ = false;
+constinit thread_local const Home* DropsWithGil::home_ = nullptr;
 
-ReturnedBytes& returned_bytes() noexcept { return process_returned_bytes; }
-
-LentBytes::LentBytes(PyObject* bytes) noexcept
-    : PinnedBytes({reinterpret_cast<const std::uint8_t*>(PyBytes_AS_STRING(bytes)),
-                   static_cast<std::size_t>(PyBytes_GET_SIZE(bytes))}),
+LentBytes::LentBytes(PyObject* bytes, Home& home) noexcept
+    : PinnedBytes(contents(bytes)),
+      home_(home),
+      keeps_home_(Ref<Home>::borrow(home.is_main() ? nullptr : &home)),
       object_(PyRef::borrow(bytes).take()) {}
 
-Ref<wire::PinnedBytes> LentBytes::lend(PyObject* bytes) noexcept {
-  return Ref<wire::PinnedBytes>::steal(new (std::nothrow) LentBytes(bytes));
+Ref<wire::PinnedBytes> LentBytes::lend(PyObject* bytes, Home* home) noexcept {
+  if (home == nullptr) return copy(bytes);
+  return Ref<wire::PinnedBytes>::steal(new (std::nothrow) LentBytes(bytes, *home));
 }
 
-PyObject* LentBytes::object_of(const wire::PinnedBytes& pinned) noexcept {
+PyObject* LentBytes::object_of(const wire::PinnedBytes& pinned, const Home* home) noexcept {
   const auto* const lent = dynamic_cast<const LentBytes*>(&pinned);
-  return lent == nullptr ? nullptr : lent->object_;
+  return lent == nullptr || &lent->home_ != home ? nullptr : lent->object_;
 }
 
 void LentBytes::operator delete(LentBytes* self, std::destroying_delete_t) noexcept {
-  if (DropsWithGil::is_active()) {
+  if (DropsWithGil::is_active_for(self->home_)) {
     destroy(self);
   } else {
-    returned_bytes().add(*self);
+    self->home_.add(*self);
   }
 }
 
 void LentBytes::destroy(LentBytes* self) {
   self->~LentBytes();
   ::operator delete(self);
-}
-
-void ReturnedBytes::add(LentBytes& bytes) noexcept {
-  LentBytes* newest = newest_.load(order::relaxed);
-  do {
-    bytes.next_ = newest;
-  } while (!newest_.compare_exchange_weak(newest, &bytes, order::release("K4"), order::relaxed));
-  if (told_.exchange(1, order::acq_rel("K5")) == 0) tell();
-}
-
-void ReturnedBytes::tell() noexcept {
-  if (RuntimeThread* const runtime = runtime_thread()) {
-    runtime->request();
-  } else if (Py_IsInitialized() == 0 || Py_AddPendingCall(collect_pending, nullptr) != 0) {
-    // No room among the pending calls: the next add() tries again, and the next call of a channel
-    // drops what is here.
-    told_.store(0, order::relaxed);
-  }
-}
-
-void ReturnedBytes::drop_list() {
-  LentBytes* bytes = newest_.exchange(nullptr, order::acquire("K4"));
-  while (bytes != nullptr) LentBytes::destroy(std::exchange(bytes, bytes->next_));
-}
-
-void ReturnedBytes::collect() {
-  (void)told_.exchange(0, order::acq_rel("K5"));
-  drop_all();
 }
 
 }  // namespace penstock::python

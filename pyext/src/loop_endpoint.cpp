@@ -36,7 +36,7 @@ PyObject* endpoint_call(PyObject* object, PyObject*, PyObject*) {
     fired = Mailbox::next(*fired);
     resolve(*waiter);
   }
-  if (parking().must_stop(this_context())) resume_all(self);
+  if (parking().must_stop(owner_of_waits(*self.state))) resume_all(self);
   if (!let_interrupt_in(*self.state)) return nullptr;
   Py_RETURN_NONE;
 }
@@ -73,7 +73,7 @@ PyType_Spec spec = {
 PyRef new_endpoint(ModuleState& state, PyObject* loop) {
   PyRef reference = PyRef::steal(PyWeakref_NewRef(loop, nullptr));
   if (!reference) return {};
-  Ref<LoopMailbox> mailbox = LoopMailbox::create(this_context());
+  Ref<LoopMailbox> mailbox = LoopMailbox::create(owner_of_waits(state));
   if (!mailbox) {
     PyErr_SetFromErrno(PyExc_OSError);
     return {};

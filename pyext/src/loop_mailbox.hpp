@@ -16,7 +16,7 @@ class LoopMailbox final : public Mailbox {
   [[nodiscard]] static Ref<LoopMailbox> create(Interruptible* owner) noexcept;
 
   [[nodiscard]] int fd() const noexcept { return fd_; }
-  /// The context on whose thread the loop runs, or nullptr.
+  /// What may stop the loop's thread, or nullptr.
   [[nodiscard]] Interruptible* owner() const noexcept { return owner_; }
   void wake() noexcept override;
   /// Takes the wake-up back, before take().

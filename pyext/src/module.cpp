@@ -25,30 +25,6 @@ namespace {
 
 constexpr const char* kModuleName = "erlang._native";
 
-bool intern_names(ModuleState::Names& names) {
-  const std::pair<PyObject**, const char*> table[] = {
-      {&names.tolist, "tolist"},
-      {&names.ndim, "ndim"},
-      {&names.done, "done"},
-      {&names.create_future, "create_future"},
-      {&names.add_reader, "add_reader"},
-      {&names.set_result, "set_result"},
-      {&names.set_exception, "set_exception"},
-      {&names.future_blocking, "_asyncio_future_blocking"},
-      {&names.unsupported_operation, "UnsupportedOperation"},
-      {&names.error_class, "error_class"},
-      {&names.reason, "reason"},
-      {&names.stack, "stack"},
-      {&names.caller, "erlang._caller"},
-      {&names.dunder_name, "__name__"},
-  };
-  for (const auto& [slot, text] : table) {
-    *slot = PyUnicode_InternFromString(text);
-    if (*slot == nullptr) return false;
-  }
-  return true;
-}
-
 bool add_exceptions(PyObject* module, ModuleState& state) {
   struct Exception {
     PyObject** slot;
@@ -84,39 +60,86 @@ bool add_test_functions(PyObject* module) {
          PyModule_AddFunctions(module, test_stream_functions) == 0;
 }
 
-/// Threads that belong to no Python object refer to the state, and there is one of each.
-bool is_main_interpreter() {
-  if (PyInterpreterState_Get() == PyInterpreterState_Main()) return true;
-  PyErr_SetString(PyExc_ImportError, "erlang._native works in the main interpreter only");
-  return false;
+/// Before 3.12 an interpreter with a GIL of its own cannot be, and one that shares it is no use.
+bool is_interpreter_supported() {
+#if PY_VERSION_HEX < 0x030C0000
+  if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+    PyErr_SetString(PyExc_ImportError, "erlang._native works in the main interpreter only");
+    return false;
+  }
+#endif
+  return true;
+}
+
+/// Forgets at the interpreter's end what keeps objects alive that the collector cannot see: an
+/// instance of a type that takes no part in its work keeps its type, and that the module.
+PyObject* forget_caches(PyObject* module, PyObject*) {
+  state_of(module).forget();
+  Py_RETURN_NONE;
+}
+
+PyMethodDef at_exit = {"_forget_caches", forget_caches, METH_NOARGS, nullptr};
+
+/// False: an exception is set.
+bool arrange_for_end(PyObject* module, ModuleState& state) {
+  if (PyInterpreterState_Get() == PyInterpreterState_Main()) {
+    // The module lives as long as the process, see ModuleState.
+    state.home = &Home::main();
+    (void)PyRef::borrow(module).take();
+    return true;
+  }
+  const PyRef library = PyRef::steal(PyImport_ImportModule("atexit"));
+  const PyRef function = PyRef::steal(PyCFunction_New(&at_exit, module));
+  if (!library || !function) return false;
+  return PyRef::steal(PyObject_CallMethod(library.get(), "register", "O", function.get())).get() !=
+         nullptr;
 }
 
 int execute(PyObject* module) {
-  if (!is_main_interpreter()) return -1;
+  if (!is_interpreter_supported()) return -1;
   auto* const state = new (std::nothrow) ModuleState;
   if (state == nullptr) {
     PyErr_NoMemory();
     return -1;
   }
-  // The module lives as long as the process, see ModuleState.
   *static_cast<ModuleState**>(PyModule_GetState(module)) = state;
-  (void)PyRef::borrow(module).take();
-  const bool done = intern_names(state->names) && add_exceptions(module, *state) &&
-                    add_opaque_types(module, *state) && add_atom_type(module, *state) &&
-                    add_channel_type(module, *state) && add_byte_channel_type(module, *state) &&
-                    add_byte_view_type(module, *state) && add_iterator_type(module, *state) &&
-                    add_awaitable_type(module, *state) && add_endpoint_type(module, *state) &&
-                    add_inbox_reader_type(module, *state) && add_marker_types(module, *state) &&
-                    add_buffer_errors(module, *state) && add_buffer_type(module, *state) &&
+  const bool done = arrange_for_end(module, *state) && state->names.intern() &&
+                    add_exceptions(module, *state) && add_opaque_types(module, *state) &&
+                    add_atom_type(module, *state) && add_channel_type(module, *state) &&
+                    add_byte_channel_type(module, *state) && add_byte_view_type(module, *state) &&
+                    add_iterator_type(module, *state) && add_awaitable_type(module, *state) &&
+                    add_endpoint_type(module, *state) && add_inbox_reader_type(module, *state) &&
+                    add_marker_types(module, *state) && add_buffer_errors(module, *state) &&
+                    add_buffer_type(module, *state) &&
                     PyModule_AddFunctions(module, output_functions) == 0 &&
                     (host() != nullptr || add_test_functions(module));
   return done ? 0 : -1;
 }
 
+/// Of a module that has not been executed there is none.
+ModuleState* state_if_any(PyObject* module) noexcept {
+  auto** const state = static_cast<ModuleState**>(PyModule_GetState(module));
+  return state == nullptr ? nullptr : *state;
+}
+
+int traverse(PyObject* module, visitproc visit, void* arg) {
+  ModuleState* const state = state_if_any(module);
+  return state == nullptr ? 0 : state->visit(visit, arg);
+}
+
+int clear(PyObject* module) {
+  if (ModuleState* const state = state_if_any(module)) state->clear();
+  return 0;
+}
+
+void free_module(void* module) {
+  if (ModuleState* const state = state_if_any(static_cast<PyObject*>(module))) state->drop_all();
+}
+
 PyModuleDef_Slot slots[] = {
     {Py_mod_exec, reinterpret_cast<void*>(execute)},
 #if PY_VERSION_HEX >= 0x030C0000
-    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
 #endif
     {0, nullptr},
 };
@@ -139,9 +162,9 @@ PyModuleDef native_module = {
     sizeof(ModuleState*),
     module_functions,
     slots,
-    nullptr,
-    nullptr,
-    nullptr,
+    traverse,
+    clear,
+    free_module,
 };
 
 ModuleState* import_embedded() {

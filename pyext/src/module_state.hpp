@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "atom_cache.hpp"
+#include "home.hpp"
 #include "ref.hpp"
 
 namespace penstock::python {
@@ -15,11 +16,16 @@ struct AwaitableObject;
 
 /// Everything that `erlang._native` remembers in one interpreter.
 ///
-/// Lives as long as the process: the module keeps a reference to itself, because contexts, event
-/// loops and daemon threads may outlast what the garbage collector would call its last use.
+/// In the main interpreter it lives as long as the process: the module keeps a reference to itself,
+/// because contexts, event loops and daemon threads may outlast what the garbage collector would
+/// call its last use. In others the objects go with the module, at the interpreter's end, and the
+/// struct stays until nothing can run there any more, because instances may outlast their module.
 ///
-/// Threads: with the GIL.
+/// Threads: with the interpreter's GIL.
 struct ModuleState {
+  /// nullptr: an interpreter that somebody else made, where nobody can be told what comes back.
+  Home* home = nullptr;
+
   /// Pid, Ref, Port, Fun: by wire::OpaqueKind.
   std::array<PyTypeObject*, 4> opaque_types{};
   PyTypeObject* atom_type = nullptr;
@@ -61,6 +67,9 @@ struct ModuleState {
     PyObject* stack = nullptr;
     PyObject* caller = nullptr;
     PyObject* dunder_name = nullptr;
+
+    /// False: an exception is set.
+    bool intern();
   } names;
 
   AtomCache atom_strings;
@@ -77,7 +86,31 @@ struct ModuleState {
 
   std::array<AwaitableObject*, 32> spare_awaitables{};
   std::size_t spare_awaitable_count = 0;
+  std::size_t max_spare_awaitables = 32;
+
+  /// For the garbage collector.
+  int visit(visitproc function, void* arg);
+  /// Drops what is only remembered because it may be needed again, and which the collector cannot
+  /// look through.
+  void forget();
+  /// Breaks the cycle of the module, its types and their instances.
+  void clear();
+  /// Drops all references, at the end of the module.
+  void drop_all();
 };
+
+/// Bytes objects that came back to this interpreter. Cost: two loads if there are none.
+inline void drop_returned(const ModuleState& state) {
+  if (state.home != nullptr) state.home->drop_all();
+}
+
+/// What may stop the calling thread's waits, besides the application's stop: its context, or the
+/// end of its interpreter. nullptr: nothing.
+[[nodiscard]] inline Interruptible* owner_of_waits(const ModuleState& state) noexcept {
+  Interruptible* const context = this_context();
+  if (context != nullptr || state.home == nullptr) return context;
+  return state.home->others();
+}
 
 /// The state of a module made by this definition.
 [[nodiscard]] inline ModuleState& state_of(PyObject* module) noexcept {

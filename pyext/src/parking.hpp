@@ -18,7 +18,8 @@ struct RunningCall {
   RunningCall* outer = nullptr;  ///< What it runs inside of.
 };
 
-/// What may stop the Python code of one context thread. Everything in it belongs to Parking's lock.
+/// What may stop the Python code of one context thread, or of the other threads of its interpreter.
+/// Everything in it belongs to Parking's lock.
 struct Interruptible {
   RunningCall* running = nullptr;  ///< The innermost request that runs now, or nullptr.
   bool is_stopping = false;        ///< The context ends.
@@ -35,11 +36,11 @@ enum class Reason : std::uint8_t { none, interrupted, stopped };
 
 /// A thread that blocks inside Penstock; lives on its stack.
 struct ParkedThread {
-  explicit ParkedThread(const SignalWindow& signals) noexcept
-      : waiter(signals.event(), signals.mask()), owner(this_context()) {}
+  ParkedThread(const SignalWindow& signals, Interruptible* of) noexcept
+      : waiter(signals.event(), signals.mask()), owner(of) {}
 
   ThreadWaiter waiter;
-  Interruptible* owner;  ///< Its context, if it is a context's thread.
+  Interruptible* owner;  ///< See owner_of_waits().
   Reason reason = Reason::none;
   ParkedThread* next = nullptr;
   ParkedThread* previous = nullptr;

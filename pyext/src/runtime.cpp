@@ -4,6 +4,7 @@
 #include <mutex>
 #include <new>
 
+#include "own_interpreter.hpp"
 #include "runtime_thread.hpp"
 
 namespace penstock::python {
@@ -23,7 +24,7 @@ std::string start_runtime(const RuntimeConfig& config) {
   const std::lock_guard lock(start_mutex);
   if (runtime_thread() != nullptr) return {};
   if (start_failure != nullptr) return *start_failure;
-  auto* const runtime = new RuntimeThread(config);
+  auto* const runtime = new RuntimeThread(config, Ref<Home>::borrow(&Home::main()));
   std::string failure = runtime->start();
   if (failure.empty()) {
     process_runtime.store(runtime, order::release("K3"));
@@ -35,6 +36,17 @@ std::string start_runtime(const RuntimeConfig& config) {
 }
 
 std::string runtime_version() { return runtime_thread() != nullptr ? Py_GetVersion() : ""; }
+
+RuntimeFeatures runtime_features() {
+#ifdef Py_GIL_DISABLED
+  constexpr bool kIsFreeThreaded = true;
+#else
+  constexpr bool kIsFreeThreaded = false;
+#endif
+  return {PY_VERSION, kIsFreeThreaded, no_own_interpreters()};
+}
+
+std::int64_t own_interpreters() noexcept { return OwnInterpreter::living(); }
 
 void set_stopped(bool stopped) noexcept { parking().set_stopped(stopped); }
 

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime_thread.hpp"
 
-#include <vector>
+#include <algorithm>
 
 #include "blocking.hpp"
 #include "gil.hpp"
 #include "interpreter.hpp"
-#include "lent_bytes.hpp"
 #include "os_thread.hpp"
 
 namespace penstock::python {
@@ -21,6 +20,31 @@ std::string RuntimeThread::start() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return is_started_; });
   return failure_;
+}
+
+std::string RuntimeThread::enter(PyInterpreterState* interpreter, ModuleState& state) {
+  interpreter_ = interpreter;
+  state_ = &state;
+  const auto body = [](void* self) -> void* {
+    name_this_thread("python helper");
+    const auto runtime = Ref<RuntimeThread>::steal(static_cast<RuntimeThread*>(self));
+    runtime->run_inside();
+    return nullptr;
+  };
+  retain();  // The thread's own.
+  if (start_thread(body, this)) return {};
+  release();
+  return "no thread could be started";
+}
+
+void RuntimeThread::leave() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_leaving_ = true;
+  }
+  request();
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return has_left_; });
 }
 
 void RuntimeThread::run() {
@@ -38,42 +62,65 @@ void RuntimeThread::run() {
   if (!failed) serve(thread);
 }
 
+void RuntimeThread::run_inside() {
+  PyThreadState* const thread = PyThreadState_New(interpreter_);
+  // Without memory for it nobody is interrupted here, but the context works.
+  if (thread != nullptr) {
+    serve(thread);
+    PyEval_RestoreThread(thread);
+    PyThreadState_Clear(thread);
+    PyThreadState_DeleteCurrent();
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    has_left_ = true;
+  }
+  changed_.notify_all();
+}
+
+/// The main interpreter's never leaves.
 void RuntimeThread::serve(PyThreadState* thread) {
   std::int64_t collection_ns = kNoDeadline;
+  std::int64_t others_ns = kNoDeadline;
   for (;;) {
-    std::uint32_t const seen = requests_.load(order::acquire("K2"));
+    std::uint32_t const seen = home_->requests().load(order::acquire("K2"));
+    if (is_leaving()) return;
     deliver(thread);
     collection_ns = collect(thread, collection_ns);
-    (void)futex_wait(requests_, seen, collection_ns);
+    others_ns = end_others(thread, others_ns);
+    (void)futex_wait(home_->requests(), seen, std::min(collection_ns, others_ns));
   }
+}
+
+bool RuntimeThread::is_leaving() {
+  const std::lock_guard lock(mutex_);
+  return is_leaving_;
 }
 
 std::int64_t RuntimeThread::collect(PyThreadState* thread, std::int64_t due_ns) {
   if (due_ns == kNoDeadline) {
-    return returned_bytes().is_told() ? now_ns() + kPatience_ns : kNoDeadline;
+    return home_->is_told() ? now_ns() + kPatience_ns : kNoDeadline;
   }
   if (now_ns() < due_ns) return due_ns;
   const GilHold gil(thread);
-  returned_bytes().collect();
+  home_->collect();
   return kNoDeadline;
 }
 
-void RuntimeThread::request() noexcept {
-  requests_.fetch_add(1, order::release("K2"));
-  futex_wake(&requests_, 1);
+std::vector<Ref<Target>> RuntimeThread::targets() {
+  std::vector<Ref<Target>> targets;
+  const std::lock_guard lock(mutex_);
+  for (Target* target = targets_; target != nullptr; target = target->next) {
+    targets.push_back(Ref<Target>::borrow(target));
+  }
+  return targets;
 }
 
 void RuntimeThread::deliver(PyThreadState* thread) {
-  std::vector<Ref<Target>> targets;
-  {
-    const std::lock_guard lock(mutex_);
-    for (Target* target = targets_; target != nullptr; target = target->next) {
-      targets.push_back(Ref<Target>::borrow(target));
-    }
-  }
-  if (targets.empty()) return;
+  const std::vector<Ref<Target>> all = targets();
+  if (all.empty()) return;
   const GilHold gil(thread);
-  for (const Ref<Target>& target : targets) {
+  for (const Ref<Target>& target : all) {
     Interruptible& interrupts = target->interrupts;
     // The thread takes its request itself when it is about to sleep; else it is taken here, and
     // then the interpreter raises it between two instructions.
@@ -84,6 +131,29 @@ void RuntimeThread::deliver(PyThreadState* thread) {
                         stopping ? state_->application_stopped : PyExc_KeyboardInterrupt);
     parking().wake(interrupts);
   }
+}
+
+std::int64_t RuntimeThread::end_others(PyThreadState* thread, std::int64_t due_ns) {
+  const Interruptible* const others = home_->others();
+  if (others == nullptr || !parking().is_stopping(*others)) return kNoDeadline;
+  if (due_ns == kNoDeadline) return now_ns() + grace_ns_;
+  if (now_ns() < due_ns) return due_ns;
+  const std::vector<Ref<Target>> contexts = targets();
+  const GilHold gil(thread);
+  std::vector<unsigned long> running;
+  for (PyThreadState* each = PyInterpreterState_ThreadHead(interpreter_); each != nullptr;
+       each = PyThreadState_Next(each)) {
+    const auto is_it = [&](const Ref<Target>& target) { return target->python == each; };
+    if (each != thread && std::none_of(contexts.begin(), contexts.end(), is_it)) {
+      running.push_back(each->thread_id);
+    }
+  }
+  if (running.empty()) return kNoDeadline;
+  for (const unsigned long python_id : running) {
+    PyThreadState_SetAsyncExc(python_id, state_->application_stopped);
+  }
+  grace_ns_ *= 2;
+  return now_ns() + grace_ns_;
 }
 
 void RuntimeThread::add(Target& target) {

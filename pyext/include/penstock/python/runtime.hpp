@@ -29,6 +29,18 @@ struct RuntimeConfig {
 /// and no new one begins. Never blocks; any thread.
 void set_stopped(bool stopped) noexcept;
 
+/// Facts about the Python that this was built for.
+struct RuntimeFeatures {
+  std::string version;     ///< "3.12.1"
+  bool is_free_threaded;   ///< There is no GIL.
+  std::string no_own_gil;  ///< Why Mode::own_gil is not possible; "": it is.
+};
+[[nodiscard]] RuntimeFeatures runtime_features();
+
+/// Interpreters of contexts with Mode::own_gil that exist. One that could not be ended, because
+/// code in it goes on, counts. Any thread.
+[[nodiscard]] std::int64_t own_interpreters() noexcept;
+
 /// What of Python's output goes to Erlang.
 struct OutputSettings {
   bool logs = false;  ///< Records of the module logging.
@@ -45,10 +57,17 @@ struct OutputSettings {
 /// A dedicated thread that runs requests (call.hpp), one after the other, in arrival order.
 class Context final : public Object {
  public:
-  /// Starts the thread; nullptr when memory or threads ran out. `process` is the word of the pid by
-  /// which Erlang knows the context. `on_exit` is called on the thread as the last thing it does,
-  /// without the GIL.
-  [[nodiscard]] static Ref<Context> start(std::uint64_t process, std::function<void()> on_exit);
+  enum class Mode : std::uint8_t {
+    worker,   ///< The thread runs in the main interpreter, as others do.
+    own_gil,  ///< In an interpreter of its own, which starts and ends with it.
+  };
+
+  /// Starts the thread; nullptr when memory or threads ran out, or, with Mode::own_gil, and then
+  /// `*failure` is not empty, for the reason in there. `process` is the word of the pid by which
+  /// Erlang knows the context. `on_exit` is called on the thread as the last thing it does, without
+  /// the GIL. Mode::own_gil blocks until the interpreter runs (some 30 ms).
+  [[nodiscard]] static Ref<Context> start(std::uint64_t process, std::function<void()> on_exit,
+                                          Mode mode = Mode::worker, std::string* failure = nullptr);
 
   /// Where requests go. Bounded by nothing but memory.
   [[nodiscard]] Channel& requests() noexcept { return *requests_; }
