@@ -5,6 +5,7 @@
 %%   penstock_sup ─┬─ py_forwarder     sends to processes of other nodes for Python
 %%                 ├─ py_output        takes what Python prints and logs
 %%                 ├─ py_runtime       starts Python
+%%                 ├─ py_context_janitor  forgets contexts that were killed
 %%                 ├─ py_context_sup ── py_context, one for each Python thread
 %%                 ├─ py_async         runs py:async_call, in a context of its own
 %%                 └─ py_callback_server ── py_caller, for each Python thread that calls Erlang
@@ -30,6 +31,7 @@ init([]) ->
           [#{id => py_forwarder, start => {py_forwarder, start_link, []}},
            #{id => py_output, start => {py_output, start_link, []}},
            #{id => py_runtime, start => {py_runtime, start_link, []}},
+           #{id => py_context_janitor, start => {py_context_janitor, start_link, []}},
            #{id => py_context_sup, start => {py_context_sup, start_link, []},
              type => supervisor},
            #{id => py_async, start => {py_async, start_link, []}},

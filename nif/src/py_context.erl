@@ -11,7 +11,7 @@
 -export([new/0, new/1, start_link/2, stop/1, mode/1]).
 -export([call/4, call/5, eval/2, eval/3, exec/2]).
 -export([request/4, submit/4, interrupt/1]).
--export([start_link/1, create_table/0, lookup/1, at/1, stop_all/0]).
+-export([start_link/1, create_table/0, lookup/1, at/1, forget/2, stop_all/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([result/0, place/0, mode/0, opts/0]).
 
@@ -247,6 +247,7 @@ start_thread(Index, Mode) ->
     case py_nif:context_new(Ended, Mode) of
         {ok, Native} ->
             forget(Index),
+            ok = py_context_janitor:watch(Index),
             true = ets:insert(?TABLE, [{self(), Native}, {{index, Index}, self()},
                                        {{mode, self()}, Mode}]),
             {ok, #state{index = Index, native = Native, ended = Ended}};
@@ -293,14 +294,17 @@ wait_for_end(Index, Ended) ->
 %% Also the rows of a predecessor that was killed.
 forget(Index) ->
     case at(Index) of
-        {ok, Context} ->
-            true = ets:delete(?TABLE, {index, Index}),
-            true = ets:delete(?TABLE, {mode, Context}),
-            true = ets:delete(?TABLE, Context),
-            ok;
-        error ->
-            ok
+        {ok, Context} -> forget(Index, Context);
+        error -> ok
     end.
+
+%% @private What the table says about a context that has ended.
+-spec forget(place(), pid()) -> ok.
+forget(Index, Context) ->
+    true = ets:delete(?TABLE, {mode, Context}),
+    true = ets:delete(?TABLE, Context),
+    true = ets:delete_object(?TABLE, {{index, Index}, Context}),
+    ok.
 
 patience() ->
     case rows(stop_by) of

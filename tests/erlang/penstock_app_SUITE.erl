@@ -349,4 +349,4 @@ stop_promptly() ->
     ?assert(Took < ?PROMPT_MS).
 
 is_waiting(Pid) ->
-    process_info(Pid, current_function) =:= {current_function, {py_context, await, 4}}.
+    process_info(Pid, current_function) =:= {current_function, {py_context, await_monitored, 5}}.

@@ -233,7 +233,7 @@ a_waiting_record_can_be_interrupted(_) ->
     fake_leader:stop(Leader).
 
 is_waiting(Pid) ->
-    process_info(Pid, current_function) =:= {current_function, {py_context, await, 4}}.
+    process_info(Pid, current_function) =:= {current_function, {py_context, await_monitored, 5}}.
 
 %% Steps
 
