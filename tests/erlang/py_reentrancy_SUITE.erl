@@ -368,9 +368,13 @@ the_context_is_killed_while_a_nested_call_runs(_) ->
     Inner = entered(1),
     exit(Context, kill),
     {nested, {error, {First, _}}} = eventually:message(nested),
-    [{error, {Second, _}}] = eventually:workers([Outer], outer),
-    [?assert(lists:member(Reason, [context_died, 'ApplicationStopped', 'RuntimeError']))
-     || Reason <- [First, Second]],
+    ?assert(lists:member(First, [context_died, 'ApplicationStopped', 'RuntimeError'])),
+    case eventually:workers([Outer], outer) of
+        [{error, {Second, _}}] ->
+            ?assert(lists:member(Second, [context_died, 'ApplicationStopped', 'RuntimeError']));
+        [{ok, {<<"nested">>, {<<"error">>, _}}}] ->
+            ok  % The handler's answer came before the context's end.
+    end,
     open(Inner),
     eventually:true(fun() -> py_context:at(1) =/= {ok, Context}
                                  andalso py_context:at(1) =/= error end),

@@ -51,8 +51,9 @@ def in_threads(count, name):
     return run_threads([lambda place=place: erlang.call(name, place) for place in range(count)])
 
 
-def twice_in_a_thread(name, second):
-    return run_threads([lambda: (outcome(erlang.call, name, 1), erlang.call(second, 2))])[0]
+def thrice_in_a_thread(name, second):
+    return run_threads([lambda: (outcome(erlang.call, name, 1), outcome(erlang.call, second, 2),
+                                 erlang.call(second, 3))])[0]
 
 
 def in_executor(workers, name, values):
@@ -240,5 +241,17 @@ def interrupted(name, second):
     return first, [erlang.call(second, number) for number in range(100)]
 
 
-def native_threads():
-    return threading.active_count()
+begun = []
+started = []
+
+
+def start_threads(count):
+    """Each thread says that it has begun. May be interrupted at any point."""
+    for _ in range(count):
+        _thread.start_new_thread(begun.append, (1,))
+        started.append(1)
+
+
+def all_begin():
+    wait_until(lambda: len(begun) >= len(started))
+    return len(started)
