@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "home.hpp"
 
+#include <cstddef>
 #include <new>
 #include <utility>
 
@@ -20,7 +21,8 @@ int collect_pending(void*) {
 
 Home& Home::main() noexcept {
   // Never destroyed: at the process's end others still give bytes back.
-  static Home* const home = new Home(true);
+  alignas(Home) static std::byte memory[sizeof(Home)];
+  static Home* const home = new (memory) Home(true);
   return *home;
 }
 
