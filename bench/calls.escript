@@ -9,6 +9,7 @@
 %%   bench/calls.escript [perf/RESULT.json]
 
 -mode(compile).
+-compile({nowarn_unused_function, [{port, 2}]}).
 
 -include("figures.hrl").
 

@@ -5,13 +5,14 @@
 -module(py_async).
 -behaviour(gen_server).
 
--export([start_link/0, submit/5]).
+-export([start_link/0, submit/5, finish/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {context :: pid(), channel :: py_channel:channel(), loop :: pid()}).
 
 %% Of the channel: what has not been taken up by the loop.
 -define(MAX_QUEUED_BYTES, 67108864).
+-define(PATIENCE_MS, 500).
 
 %% @doc Has `Module.Function(*Args, **Kwargs)' run. `{async_result, Ref, Result}' comes to `Caller'.
 -spec submit(pid(), binary(), binary(), [term()], map()) ->
@@ -34,6 +35,16 @@ submit(Caller, Module, Function, Args, Kwargs) ->
 part(5) -> args;
 part(6) -> kwargs.
 
+%% @doc Lets the loop end before the application stops: idle, it does so at once, and cleanly. One
+%% with tasks that do not end is left to be interrupted.
+-spec finish() -> ok.
+finish() ->
+    try
+        gen_server:call(?MODULE, finish)
+    catch
+        exit:_ -> ok
+    end.
+
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
@@ -47,14 +58,25 @@ init([]) ->
             ?MODULE = ets:new(?MODULE, [named_table, {read_concurrency, true}]),
             true = ets:insert(?MODULE, {channel, Channel}),
             Loop = spawn_link(fun() ->
-                {error, _} = py:call(Context, 'erlang.tasks', serve, [Channel])
+                case py:call(Context, 'erlang.tasks', serve, [Channel]) of
+                    {ok, none} -> ok;
+                    {error, Reason} -> exit({loop_ended, Reason})
+                end
             end),
             {ok, #state{context = Context, channel = Channel, loop = Loop}};
         {error, Reason} ->
             {stop, Reason}
     end.
 
--spec handle_call(term(), gen_server:from(), #state{}) -> {reply, {error, unknown}, #state{}}.
+-spec handle_call(term(), gen_server:from(), #state{}) ->
+    {reply, ok | {error, unknown}, #state{}}.
+handle_call(finish, _From, #state{channel = Channel, loop = Loop} = State) ->
+    ok = py_channel:close(Channel),
+    receive
+        {'EXIT', Loop, _Reason} -> ok
+    after ?PATIENCE_MS -> ok
+    end,
+    {reply, ok, State};
 handle_call(_Request, _From, State) ->
     {reply, {error, unknown}, State}.
 

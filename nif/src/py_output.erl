@@ -60,6 +60,7 @@ start_link() ->
 -spec init([]) -> {ok, #state{}, {continue, none | {ok, py_channel:channel()}}} | {stop, term()}.
 init([]) ->
     process_flag(trap_exit, true),
+    {module, py_log} = code:ensure_loaded(py_log),  % Not in the middle of a stop.
     Stderr = application:get_env(penstock, stderr, group_leader),
     case settings(Stderr) of
         {ok, Logs, Text} ->

@@ -90,6 +90,8 @@ def steps() -> list[Step]:
                  "bench-core"),
         _program("escript", "bytes.escript", "raw bytes beside a port and io.BytesIO",
                  "bench-erlang_to_python"),
-        _program("/usr/bin/python3", "wsgi.py", "a WSGI application beside gunicorn and uWSGI",
+        _program("escript", "calls.escript", "calls in both directions beside a port",
                  "bench-bytes"),
+        _program("/usr/bin/python3", "wsgi.py", "a WSGI application beside gunicorn and uWSGI",
+                 "bench-calls"),
     ]

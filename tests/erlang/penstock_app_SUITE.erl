@@ -150,9 +150,14 @@ twenty_restarts_with_blocked_receivers_leave_nothing(_) ->
                               || Key <- maps:keys(Before),
                                  maps:get(Key, Now) > maps:get(Key, Before)] of
                             [] -> true;
-                            More -> More
+                            More -> {More, atoms_from(maps:get(atoms, Before))}
                         end
                     end).
+
+%% Atoms by their place in the table.
+atoms_from(First) ->
+    [binary_to_term(<<131, 75, Place:24>>)
+     || Place <- lists:seq(First, erlang:system_info(atom_count) - 1)].
 
 restart_with_blocked_receivers() ->
     ok = application:start(penstock),
