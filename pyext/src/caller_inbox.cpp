@@ -85,18 +85,12 @@ bool Caller::receive_one() {
     return false;
   }
   Status status = Status::empty;
-  std::int64_t const began_ns = now_ns();
-  const auto look = [&] {
-    status = inbox_->try_receive(*message);
-    return status != Status::empty;
-  };
-  if (!gil_spin_.spin(began_ns, kNoDeadline, look) &&
+  if (!comes_soon(*message, status) &&
       !block(state_, Status::empty, status, [&](ThreadWaiter& waiter, ThreadWaiter::Wake* woken) {
         return inbox_->receive(*message, kNoDeadline, waiter, woken);
       })) {
     return false;
   }
-  gil_spin_.learn(now_ns() - began_ns);
   if (status == Status::ok) {
     dispatch(std::move(message));
     return true;
@@ -107,6 +101,22 @@ bool Caller::receive_one() {
     process_ = 0;
     raise_lost();
   }
+  return false;
+}
+
+/// Looks for a little while, with the GIL. Not for as long as that paid lately, as others do: while
+/// threads that wait for the GIL keep a processor busy each answer is late, and so it never would
+/// pay again.
+bool Caller::comes_soon(Message& message, Status& status) noexcept {
+  if (spin_limit_ns() == 0) return false;
+  std::int64_t const until = now_ns() + kSpinWithGil_ns;
+  do {
+    for (int look = 0; look < 8; ++look) {
+      status = inbox_->try_receive(message);
+      if (status != Status::empty) return true;
+      for (int pause = 0; pause < 4; ++pause) spin_pause(0);
+    }
+  } while (now_ns() < until);
   return false;
 }
 
