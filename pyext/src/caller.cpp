@@ -208,6 +208,7 @@ PyObject* Caller::start(const ErlangFunction& function) {
     futures_.erase(id);
     return nullptr;
   }
+  have_loop_look();
   return future.take();
 }
 

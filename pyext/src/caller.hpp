@@ -112,6 +112,7 @@ class Caller {
   [[nodiscard]] PyRef new_future(PyObject* loop);
   [[nodiscard]] bool watch_in(PyObject* loop);
   void get_in_line();
+  void have_loop_look();
   void leave_line() noexcept;
 
   ModuleState& state_;

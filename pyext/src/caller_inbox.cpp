@@ -242,6 +242,16 @@ void Caller::get_in_line() {
   }
 }
 
+/// As get_in_line(), but what is there already is for the loop to find: it may be a request, and
+/// whoever starts a call does not expect that to run meanwhile.
+void Caller::have_loop_look() {
+  if (futures_.empty() || waiter_->is_linked) return;
+  waiter_->retain();  // The line's.
+  waiter_->is_linked = true;
+  inbox_->data_waiters().add(*waiter_);
+  inbox_->pass_on_data();
+}
+
 void Caller::leave_line() noexcept {
   if (!waiter_ || !waiter_->is_linked || !inbox_->data_waiters().remove(*waiter_)) return;
   waiter_->is_linked = false;
