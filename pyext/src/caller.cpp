@@ -2,6 +2,7 @@
 #include "caller.hpp"
 
 #include <cstring>
+#include <iterator>
 #include <new>
 #include <utility>
 
@@ -27,9 +28,19 @@ void raise_no_server() {
   PyErr_SetString(PyExc_RuntimeError, "Erlang's callback server does not run");
 }
 
-bool append_atom(wire::Writer& writer, const char* name) {
-  std::uint64_t word = 0;
-  return host()->atom(name, word) == Status::ok && writer.atom_word(word);
+/// What a message to py_caller begins with. The words are asked for once: an atom's is the same for
+/// the VM's life.
+bool append_tag(wire::Writer& writer, CallerTag tag) noexcept {
+  constexpr const char* kNames[] = {"penstock_open",     "penstock_call",    "penstock_async",
+                                    "penstock_schedule", "penstock_release", "penstock_close"};
+  static constinit Atomic<std::uint64_t> words[std::size(kNames)] = {};
+  const auto index = static_cast<std::size_t>(tag);
+  std::uint64_t word = words[index].load(order::relaxed);
+  if (word == 0) {
+    if (host()->atom(kNames[index], word) != Status::ok) return false;
+    words[index].store(word, order::relaxed);
+  }
+  return writer.atom_word(word);
 }
 
 bool append_path(wire::Writer& writer, const Path& path) {
@@ -107,9 +118,9 @@ Caller::~Caller() {
 void Caller::end_processes() noexcept {
   inbox_->close();
   for (const std::uint64_t handler : std::exchange(handlers_, {})) {
-    dismiss(handler, "penstock_release");
+    dismiss(handler, CallerTag::release);
   }
-  dismiss(std::exchange(process_, 0), "penstock_close");
+  dismiss(std::exchange(process_, 0), CallerTag::close);
 }
 
 /// Those of this thread. An object that goes with the thread's Python state, and calls Erlang when
@@ -179,13 +190,13 @@ PyObject* Caller::call(const ErlangFunction& function) {
   Wait wait(*this, next_id());
   wait.handler = handlers_[level];
   Message request;
-  if (!write_request(request, "penstock_call", wait.id, {}, function) ||
+  if (!write_request(request, CallerTag::call, wait.id, {}, function) ||
       !send_request(wait.handler, request)) {
     return nullptr;
   }
   if (!await(wait)) {
     // Whatever it still does, it is not this level's any more.
-    dismiss(std::exchange(handlers_[level], 0), "penstock_release");
+    dismiss(std::exchange(handlers_[level], 0), CallerTag::release);
     return nullptr;
   }
   handlers_[level] = wait.handler;
@@ -201,7 +212,7 @@ PyObject* Caller::start(const ErlangFunction& function) {
   std::uint64_t const id = next_id();
   Message request;
   std::uint64_t nobody = 0;
-  if (!write_request(request, "penstock_async", id, {}, function)) return nullptr;
+  if (!write_request(request, CallerTag::async, id, {}, function)) return nullptr;
   futures_.emplace(id, PyRef::borrow(future.get()).take());
   if (!send_request(nobody, request)) {
     drop(std::exchange(futures_[id], nullptr));
@@ -229,7 +240,7 @@ bool Caller::schedule(Call& call, const ErlangFunction& function) {
   Message request;
   std::uint64_t nobody = 0;
   return open() &&
-         write_request(request, "penstock_schedule", 0, Ref<Object>::borrow(&call), function) &&
+         write_request(request, CallerTag::schedule, 0, Ref<Object>::borrow(&call), function) &&
          send_request(nobody, request);
 }
 
@@ -238,10 +249,10 @@ std::uint64_t Caller::next_id() noexcept { return last_id_ = (last_id_ + 1) % kI
 // Requests
 // ------------------------------------------------------------------------------------------------
 
-bool Caller::write_request(Message& request, const char* kind, std::uint64_t id,
+bool Caller::write_request(Message& request, CallerTag kind, std::uint64_t id,
                            const Ref<Object>& call, const ErlangFunction& function) {
   wire::Writer writer(request);
-  const bool ok = writer.tuple(5) && append_atom(writer, kind) &&
+  const bool ok = writer.tuple(5) && append_tag(writer, kind) &&
                   (call ? writer.handle(wire::HandleKind::call, call)
                         : writer.integer(static_cast<std::int64_t>(id)));
   if (!ok) {
@@ -299,7 +310,7 @@ bool Caller::open() {
   }
   Message request;
   wire::Writer writer(request);
-  if (!writer.tuple(2) || !append_atom(writer, "penstock_open") ||
+  if (!writer.tuple(2) || !append_tag(writer, CallerTag::open) ||
       !writer.handle(wire::HandleKind::channel, Ref<Object>::borrow(inbox_.get()))) {
     PyErr_NoMemory();
     return false;
@@ -315,11 +326,11 @@ bool Caller::open() {
   return true;
 }
 
-void Caller::dismiss(std::uint64_t process, const char* what) {
+void Caller::dismiss(std::uint64_t process, CallerTag what) {
   if (process == 0) return;
   Message message;
   wire::Writer writer(message);
-  if (append_atom(writer, what)) (void)send_to(process, message);
+  if (append_tag(writer, what)) (void)send_to(process, message);
 }
 
 }  // namespace penstock::python

@@ -21,6 +21,9 @@ class Executor;
 /// The contexts whose threads wait for a piece of work, by the word of their processes.
 using Path = std::vector<std::uint64_t>;
 
+/// What a thread says to its processes, see py_caller.
+enum class CallerTag : std::uint8_t { open, call, async, schedule, release, close };
+
 /// A function of Erlang, and the arguments of its call.
 struct ErlangFunction {
   PyObject* name;  ///< A str.
@@ -92,9 +95,9 @@ class Caller {
   [[nodiscard]] bool open();
   [[nodiscard]] static Status send_to(std::uint64_t process, const Message& message) noexcept;
   [[nodiscard]] bool send_request(std::uint64_t& process, const Message& request);
-  [[nodiscard]] bool write_request(Message& request, const char* kind, std::uint64_t id,
+  [[nodiscard]] bool write_request(Message& request, CallerTag kind, std::uint64_t id,
                                    const Ref<Object>& call, const ErlangFunction& function);
-  void dismiss(std::uint64_t process, const char* what);
+  void dismiss(std::uint64_t process, CallerTag what);
 
   // Receiving
   [[nodiscard]] bool await(const Wait& wait);

@@ -173,7 +173,7 @@ void Caller::answered(std::uint64_t id, std::uint64_t handler, bool is_down, Rec
     resolve(future.get(), *message);
   } else if (!is_down && handler != 0) {
     // Its call was given up before its process was known.
-    dismiss(handler, "penstock_release");
+    dismiss(handler, CallerTag::release);
   }
   spare_ = std::move(message);
 }
