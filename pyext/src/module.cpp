@@ -17,6 +17,7 @@
 #include "markers.hpp"
 #include "opaque.hpp"
 #include "output.hpp"
+#include "parking.hpp"
 #include "penstock/host.hpp"
 
 namespace penstock::python {
@@ -103,6 +104,7 @@ int execute(PyObject* module) {
     return -1;
   }
   *static_cast<ModuleState**>(PyModule_GetState(module)) = state;
+  forget_parked_in_children();
   const bool done = arrange_for_end(module, *state) && state->names.intern() &&
                     add_exceptions(module, *state) && add_opaque_types(module, *state) &&
                     add_atom_type(module, *state) && add_channel_type(module, *state) &&

@@ -114,12 +114,15 @@ def common_test(name: str, about: str, needs: tuple[str, ...], priv: Path | None
                 'io:format("result ~p~n", [R]), halt().')
         flags = ["-Mea", "min"] if "libasan" in settings.get("LD_PRELOAD", "") else []
         start = time.time()
-        found = job.tests([*fixed_addresses(), f"{bindir}/beam.smp", *flags, "--", "-root", root,
-                           "-bindir", bindir, "-progname", "erl", "--", "-home", Path.home(), "--",
-                           "-noshell", "-pa", application / "ebin", suites, "-eval", code],
-                          counts.common_test, env=settings, timeout=600)
-        if found.failed:
-            _note_failed_cases(job, logs, start)
+        found = Counts(failed=1)  # Of a run that hangs.
+        try:
+            found = job.tests([*fixed_addresses(), f"{bindir}/beam.smp", *flags, "--", "-root",
+                               root, "-bindir", bindir, "-progname", "erl", "--", "-home",
+                               Path.home(), "--", "-noshell", "-pa", application / "ebin", suites,
+                               "-eval", code], counts.common_test, env=settings, timeout=600)
+        finally:
+            if found.failed:
+                _note_failed_cases(job, logs, start)
         return found
 
     return Step(name, about, body, ("build-suites", *needs))
