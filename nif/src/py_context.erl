@@ -34,6 +34,8 @@
 -define(TABLE, py_contexts).
 %% How long a thread may take to end before it is left to itself.
 -define(PATIENCE_MS, 2000).
+%% In a caller's process dictionary: how often it looks before it waits.
+-define(SPIN, '$penstock_spin').
 %% How long a call may take before its caller watches the context.
 -define(SOON_MS, 1).
 
@@ -148,8 +150,28 @@ interrupt(Context) ->
 submit_to(Native, Operation, Arguments, Ref) ->
     py_nif:context_submit(Native, Operation, Arguments, Ref, py_caller:path()).
 
-%% Short calls do without a monitor: it would wake the context's process twice for each.
 await(Context, Native, Call, Ref, Timeout) ->
+    Spin = case get(?SPIN) of
+        undefined -> py_spin:new();
+        Known -> Known
+    end,
+    look(Context, Native, Call, Ref, Timeout, Spin, py_spin:start(Spin)).
+
+look(Context, Native, Call, Ref, Timeout, Spin, none) ->
+    _ = put(?SPIN, py_spin:miss(Spin)),
+    await_soon(Context, Native, Call, Ref, Timeout);
+look(Context, Native, Call, Ref, Timeout, Spin, Looks) ->
+    receive
+        {Ref, Result} ->
+            _ = put(?SPIN, py_spin:hit(Spin)),
+            Result
+    after 0 ->
+        erlang:yield(),
+        look(Context, Native, Call, Ref, Timeout, Spin, py_spin:goes_on(Looks))
+    end.
+
+%% Short calls do without a monitor: it would wake the context's process twice for each.
+await_soon(Context, Native, Call, Ref, Timeout) ->
     Soon = min(?SOON_MS, Timeout),
     receive
         {Ref, Result} -> Result
