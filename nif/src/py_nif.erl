@@ -16,7 +16,7 @@
          buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -export([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -export([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
-         context_stop/1, call_cancel/1, call_answer/2]).
+         context_stop/1, call_cancel/1, call_answer/2, processor_yield/0]).
 -export([output_open/3, output_close/0]).
 -export([debug_counters/0, debug_fail_allocations/1]).
 -export([priv_dir/0]).
@@ -34,7 +34,7 @@
        buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -nifs([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -nifs([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
-       context_stop/1, call_cancel/1, call_answer/2]).
+       context_stop/1, call_cancel/1, call_answer/2, processor_yield/0]).
 -nifs([output_open/3, output_close/0]).
 -nifs([debug_counters/0, debug_fail_allocations/1]).
 -on_load(load/0).
@@ -254,6 +254,10 @@ context_interrupt(_Context, _Call) -> erlang:nif_error(not_loaded).
 %% `{error, {context_died, stopped}}', and lets the thread end.
 -spec context_stop(context()) -> ok.
 context_stop(_Context) -> erlang:nif_error(not_loaded).
+
+%% @doc Lets another thread of the operating system have the scheduler's processor, if one wants it.
+-spec processor_yield() -> ok.
+processor_yield() -> erlang:nif_error(not_loaded).
 
 %% @doc `cancelled': no answer will come. `answered': it is in the mailbox or on its way.
 -spec call_cancel(call()) -> cancelled | answered.

@@ -37,7 +37,10 @@ start(_Budget) -> none.
 -spec goes_on(looks()) -> looks().
 goes_on({1, Until}) ->
     case erlang:monotonic_time(nanosecond) < Until of
-        true -> {?LOOKS, Until};
+        true ->
+            %% The thread may have been put on this scheduler's processor.
+            ok = py_nif:processor_yield(),
+            {?LOOKS, Until};
         false -> none
     end;
 goes_on({Looks, Until}) ->
