@@ -47,10 +47,10 @@ void never_sleeps_beside_something() {
 void is_roused_once() {
   io_uring::SleepState state;
   state.prepare();
-  bool first = false;
-  bool second = false;
-  parallel([&] { first = state.rouse(); }, [&] { second = state.rouse(); });
-  require(first != second, "nobody or both");
+  std::uint64_t first = 0;
+  std::uint64_t second = 0;
+  parallel([&] { first = state.rouse() ? 1 : 0; }, [&] { second = state.rouse() ? 1 : 0; });
+  require(first + second == 1, "nobody or both");
   state.end();
   require(!state.rouse(), "roused while awake");
 }
