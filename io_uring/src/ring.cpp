@@ -85,6 +85,7 @@ Ring::~Ring() {
 std::unique_ptr<Ring> Ring::take(const Options& options) noexcept {
   std::unique_ptr<Ring> ring = std::move(spare());
   if (ring != nullptr && ring->is_mine() && ring->options_ == options) return ring;
+  ring = nullptr;  // First, for its descriptor.
   return open(options);
 }
 

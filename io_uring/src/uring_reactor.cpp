@@ -13,8 +13,6 @@ namespace penstock::io_uring {
 
 namespace {
 
-/// Of the work that waits in it, the kernel does so much in one call, and forgets to flag the rest.
-constexpr unsigned kKernelBatch = 16;
 /// A request that was told to end does so in the same system call. As often is looked for it.
 constexpr int kPatience = 1000;
 
@@ -83,7 +81,6 @@ void UringReactor::drop_ring() noexcept {
   cancels_.clear();
   cancelled_ = 0;
   alarm_armed_ = false;
-  more_ = false;
   late_.clear();
   for (const int fd : listed_) watches_->place(fd)->listed = false;
   listed_.clear();
@@ -263,10 +260,8 @@ std::span<const Event> UringReactor::harvest() noexcept {
     watch.late = 0;
   }
   late_.erase(late_.begin(), late_.begin() + static_cast<std::ptrdiff_t>(done));
-  unsigned seen = 0;
   for (;;) {
     ring_->reap([&](const io_uring_cqe& cqe) {
-      ++seen;
       Interest what = 0;
       if (Watch* const watch = settle(cqe, &what)) watches_->report(*watch, what);
       return !watches_->full();
@@ -274,7 +269,6 @@ std::span<const Event> UringReactor::harvest() noexcept {
     if (watches_->full() || !ring_->overflowed() || ring_->error() != 0) break;
     ring_->enter(0);
   }
-  more_ = seen >= kKernelBatch;
   return watches_->batch();
 }
 
@@ -282,7 +276,7 @@ std::span<const Event> UringReactor::poll() noexcept {
   notice_fork();
   if (!has_ring()) return fallback_->poll();
   submit_changes();
-  if (more_ || ring_->wants_entry()) ring_->enter(0);
+  if (ring_->wants_entry()) ring_->enter(0);
   if (ring_->error() != 0) {
     give_up_ring();
     return fallback_->poll();

@@ -73,8 +73,6 @@ class UringReactor final : public Reactor {
   unsigned cancelled_ = 0;
   bool alarm_wanted_ = true;  ///< Until the end.
   bool alarm_armed_ = false;
-  /// The kernel may have more without saying so.
-  bool more_ = false;
 };
 
 }  // namespace penstock::io_uring

@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <utility>
@@ -61,6 +63,21 @@ struct Pair {
   Fd ours;
   Fd peer;
 };
+
+/// Whether check() says so, and nothing failed, in a forked child.
+template <class Check>
+bool in_child(Check check) {
+  const bool failed_before = testing::Test::HasFailure();
+  std::fflush(nullptr);  // Else what is in the buffers is printed twice.
+  const pid_t child = fork();
+  if (child == 0) {
+    const bool passed = check() && (failed_before || !testing::Test::HasFailure());
+    std::fflush(nullptr);
+    _exit(passed ? 0 : 1);
+  }
+  int status = 0;
+  return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
 
 /// Fixture of a test that runs on every backend.
 class OnEach : public testing::TestWithParam<Kind> {
