@@ -40,10 +40,6 @@ unsigned set_up_flags(Ring::Mode mode) noexcept {
   return all;
 }
 
-bool passes(int error) noexcept {
-  return error == EINTR || error == ETIME || error == EAGAIN || error == EBUSY || error == ENOMEM;
-}
-
 std::unique_ptr<Ring>& spare() noexcept {
   static thread_local std::unique_ptr<Ring> ring;
   return ring;
@@ -91,6 +87,11 @@ std::unique_ptr<Ring> Ring::take(const Options& options) noexcept {
 
 void Ring::give_back(std::unique_ptr<Ring> ring) noexcept {
   if (ring->is_mine() && ring->error_ == 0) spare() = std::move(ring);
+}
+
+bool Ring::passes(int error) noexcept {
+  return error == EINTR || error == ETIME || error == EAGAIN || error == EBUSY || error == ENOMEM ||
+         error == ECANCELED;
 }
 
 bool Ring::is_mine() const noexcept { return owner_ == this_thread() && forks_ == forks(); }

@@ -48,7 +48,10 @@ class Ring {
   [[nodiscard]] bool is_claimed() const noexcept { return owner_ != 0; }
   [[nodiscard]] bool is_mine() const noexcept;
   [[nodiscard]] Mode mode() const noexcept { return mode_; }
-  /// The errno of the first failure that will not pass; 0: none.
+  /// Whether what failed so may succeed the next time.
+  [[nodiscard]] static bool passes(int error) noexcept;
+  void fail(int error) noexcept { error_ = error; }
+  /// The errno of a failure that will not pass; 0: none.
   [[nodiscard]] int error() const noexcept { return error_; }
 
   /// The next request to be filled in; nullptr: no room, because the kernel takes none now.

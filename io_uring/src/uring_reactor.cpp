@@ -144,7 +144,9 @@ void UringReactor::forget(int fd) noexcept {
   watch->armed = false;
   watches_->remove(*watch);
   // Another thread's requests cannot be ended by this one, but together with their ring.
-  if (cancelled_ != 0 && has_ring()) settle_cancelled();
+  if (cancelled_ == 0 || !has_ring()) return;
+  settle_cancelled();
+  if (ring_->error() != 0) give_up_ring();
 }
 
 void UringReactor::list(int fd, Watch& watch) noexcept {
@@ -236,6 +238,8 @@ Watch* UringReactor::settle(const io_uring_cqe& cqe, Interest* what) noexcept {
     watches_->remove(*watch);
     return nullptr;
   }
+  // None that we know of; epoll may do better.
+  if (cqe.res < 0 && !Ring::passes(-cqe.res)) ring_->fail(-cqe.res);
   *what = cqe.res > 0 ? wanted_of(static_cast<std::uint32_t>(cqe.res), watch->interest) : 0;
   const bool is_level = watch->trigger == Trigger::level;
   if (is_level && !ended && *what != 0) {

@@ -20,7 +20,7 @@ struct Watch {
   bool as_edge = false;        ///< io_uring: a level of which only unwanted events come now.
   bool listed = false;         ///< io_uring: is in the list of those to be armed.
   Interest late = 0;           ///< io_uring: what was found while something was forgotten.
-  std::uint32_t batch = 0;     ///< The last batch with an event of it,
+  std::uint64_t batch = 0;     ///< The last batch with an event of it,
   std::uint32_t position = 0;  ///< and where the event is in it.
 };
 
@@ -93,7 +93,7 @@ class WatchTable {
   }
 
   std::vector<Watch> watches_;  ///< By descriptor.
-  std::uint32_t batch_ = 1;     ///< Its number; no watch begins with it.
+  std::uint64_t batch_ = 1;     ///< Its number; no watch begins with it.
   std::size_t events_ = 0;
   Event batch_events_[kBatch];
 };
