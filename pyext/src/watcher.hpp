@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+
+#include "penstock/io_uring/reactor.hpp"
+
+namespace penstock::python {
+
+/// Who is told of what happens to one descriptor of a loop: a transport, a sock_* operation, or the
+/// handles of add_reader and add_writer.
+///
+/// Threads: the loop's, with the GIL.
+class Watcher {
+ public:
+  /// `what` is a set of io_uring::readable, writable, hung_up. May forget the descriptor, watch
+  /// others and run Python code. False: an exception (KeyboardInterrupt, SystemExit) is set, and
+  /// ends the run of the loop.
+  [[nodiscard]] virtual bool ready(io_uring::Interest what) = 0;
+
+ protected:
+  ~Watcher() = default;
+};
+
+}  // namespace penstock::python
