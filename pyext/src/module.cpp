@@ -18,6 +18,8 @@
 #include "opaque.hpp"
 #include "output.hpp"
 #include "penstock/host.hpp"
+#include "task_run.hpp"
+#include "task_server.hpp"
 
 namespace penstock::python {
 
@@ -110,6 +112,7 @@ int execute(PyObject* module) {
                     add_iterator_type(module, *state) && add_awaitable_type(module, *state) &&
                     add_endpoint_type(module, *state) && add_inbox_reader_type(module, *state) &&
                     add_marker_types(module, *state) && add_buffer_errors(module, *state) &&
+                    add_task_server_type(module, *state) && add_task_run_type(module, *state) &&
                     add_buffer_type(module, *state) &&
                     PyModule_AddFunctions(module, output_functions) == 0 &&
                     (host() != nullptr || add_test_functions(module));

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "task_server.hpp"
+
+#include <new>
+
+#include "awaiting.hpp"
+#include "encode.hpp"
+#include "exceptions.hpp"
+#include "loop_endpoint.hpp"
+#include "parking.hpp"
+#include "task_run.hpp"
+#include "task_scope.hpp"
+#include "types.hpp"
+
+namespace penstock::python {
+
+TaskServer::TaskServer(ModuleState& state, Executor& executor, PyObject* loop,
+                       PyObject* closed) noexcept
+    : state_(state),
+      executor_(executor),
+      loop_(PyRef::borrow(loop)),
+      closed_(PyRef::borrow(closed)) {}
+
+// Life
+// ------------------------------------------------------------------------------------------------
+
+bool TaskServer::start(PyObject* callable) {
+  mailbox_ = LoopMailbox::create(&executor_.interrupts_);
+  if (!mailbox_) {
+    PyErr_SetFromErrno(PyExc_OSError);
+    return false;
+  }
+  waiter_ =
+      Ref<InboxWaiter>::steal(new (std::nothrow) InboxWaiter(Ref<Mailbox>::borrow(mailbox_.get())));
+  if (!waiter_) {
+    PyErr_NoMemory();
+    return false;
+  }
+  const PyRef fd = PyRef::steal(PyLong_FromLong(mailbox_->fd()));
+  const PyRef added = fd ? PyRef::steal(PyObject_CallMethodObjArgs(
+                               loop_.get(), state_.names.add_reader, fd.get(), callable, nullptr))
+                         : PyRef();
+  if (!added) return false;
+  parking().add(*mailbox_);
+  callable_ = PyRef::borrow(callable);
+  executor_.server_ = this;
+  return again_soon();
+}
+
+void TaskServer::end() noexcept {
+  if (std::exchange(has_ended_, true) || !callable_) return;
+  executor_.server_ = nullptr;
+  leave_line();
+  parking().remove(*mailbox_);
+  take_fired(mailbox_->close());
+  while (runs_ != nullptr) {
+    TaskRunObject& run = *runs_;
+    run.server = nullptr;
+    run.call->set_runner(nullptr);
+    run.call->lose();
+    runs_ = run.next;
+    drop(reinterpret_cast<PyObject*>(&run));
+  }
+  // The loop has no more use for the callable, which refers to this.
+  (void)std::exchange(callable_, PyRef());
+}
+
+int TaskServer::traverse(visitproc visit, void* arg) const {
+  Py_VISIT(loop_.get());
+  Py_VISIT(closed_.get());
+  Py_VISIT(callable_.get());
+  for (TaskRunObject* run = runs_; run != nullptr; run = run->next) Py_VISIT(run);
+  return 0;
+}
+
+// Receiving
+// ------------------------------------------------------------------------------------------------
+
+bool TaskServer::serve() {
+  if (has_ended_) return true;
+  mailbox_->clear();
+  take_fired(mailbox_->take());
+  for (int count = 0; count < kAtOnce; ++count) {
+    Message message;
+    switch (next(message)) {
+      case Next::request:
+        handle(message);
+        break;
+      case Next::nothing:
+        return let_interrupt_in(state_);
+      case Next::end:
+        return finish();
+    }
+  }
+  return again_soon();
+}
+
+TaskServer::Next TaskServer::next(Message& message) {
+  Status status = executor_.requests_.try_receive(message);
+  if (status == Status::empty) status = wait_in_line(message);
+  // The application stops, and this context will: nothing more begins. Dropped, a call answers.
+  if (parking().must_stop(&executor_.interrupts_)) return Next::end;
+  switch (status) {
+    case Status::ok:
+      return Next::request;
+    case Status::closed:
+      return Next::end;
+    default:
+      return Next::nothing;
+  }
+}
+
+/// Without memory the loop is told again by what comes next.
+Status TaskServer::wait_in_line(Message& message) {
+  if (waiter_->is_linked) return Status::empty;
+  Channel& requests = executor_.requests_;
+  waiter_->retain();  // The line's.
+  waiter_->is_linked = true;
+  requests.data_waiters().add(*waiter_);
+  const Status status = requests.receive_or_wait(message);
+  if (status != Status::empty) leave_line();
+  return status;
+}
+
+void TaskServer::leave_line() noexcept {
+  if (!waiter_ || !waiter_->is_linked || !executor_.requests_.data_waiters().remove(*waiter_)) {
+    return;
+  }
+  waiter_->is_linked = false;
+  waiter_->release();
+}
+
+bool TaskServer::again_soon() {
+  return static_cast<bool>(PyRef::steal(
+      PyObject_CallMethodOneArg(loop_.get(), state_.names.call_soon, callable_.get())));
+}
+
+bool TaskServer::finish() {
+  const PyRef done = PyRef::steal(PyObject_CallMethodNoArgs(closed_.get(), state_.names.done));
+  if (!done || done.get() == Py_True) return static_cast<bool>(done);
+  return static_cast<bool>(
+      PyRef::steal(PyObject_CallMethodOneArg(closed_.get(), state_.names.set_result, Py_None)));
+}
+
+// Requests
+// ------------------------------------------------------------------------------------------------
+
+void TaskServer::handle(Message& message) {
+  wire::Reader reader(message.bytes());
+  Executor::Request request;
+  Path path{executor_.process_};
+  if (executor_.read_request(reader, request, path)) {
+    switch (request.operation) {
+      case Operation::forget:
+        executor_.namespaces_.forget(request.process);
+        break;
+      case Operation::cancel:
+        cancel(*request.call);
+        break;
+      default:
+        run(request, reader, path);
+    }
+  }
+  PyErr_Clear();
+  // What was asked by one further down a path, and answers that came too late for who asked.
+  if (executor_.caller_ != nullptr) executor_.caller_->serve();
+}
+
+void TaskServer::run(const Executor::Request& request, wire::Reader& reader, Path& path) {
+  Message answer;
+  auto outcome = request.operation == Operation::exec ? Call::Outcome::ok : Call::Outcome::ok_term;
+  PyRef value;
+  {
+    // Before start(), see Executor::run.
+    TaskScope scope(*this, *request.call, path);
+    if (!request.call->start()) return;
+    scope.begin();
+    value = executor_.perform(request, reader);
+    if (value && goes_on(state_, value.get())) {
+      const bool is_threaded = request.operation == Operation::thread;
+      value = new_task_run(state_, *this, request.call, std::move(value), is_threaded);
+    } else if (value && outcome == Call::Outcome::ok_term) {
+      if (!encode(state_, answer, value.get())) value = PyRef();
+    }
+    if (!value) {
+      outcome = Call::Outcome::error_term;
+      describe_exception(answer, request.call->wants_traceback());
+    }
+  }
+  executor_.namespaces_.settle(*request.call);
+  if (value && Py_IS_TYPE(value.get(), state_.task_run_type)) {
+    start_task(value, path);
+  } else {
+    request.call->finish(outcome, answer);
+  }
+}
+
+void TaskServer::start_task(const PyRef& object, Path& path) {
+  TaskRunObject& run = as_task_run(object.get());
+  if (path.size() > 1) run.path = new (std::nothrow) Path(std::move(path));
+  PyRef task =
+      PyRef::steal(PyObject_CallMethodOneArg(loop_.get(), state_.names.create_task, object.get()));
+  if (!task) {
+    Message answer;
+    describe_exception(answer, run.call->wants_traceback());
+    return run.call->finish(Call::Outcome::error_term, answer);
+  }
+  run.task = task.take();
+  run.call->set_runner(&run);
+  run.previous = nullptr;
+  run.next = runs_;
+  if (runs_ != nullptr) runs_->previous = &run;
+  runs_ = &run;
+  (void)PyRef::borrow(object.get()).take();  // The list's.
+}
+
+void TaskServer::remove(TaskRunObject& run) noexcept {
+  if (run.next != nullptr) run.next->previous = run.previous;
+  (run.previous != nullptr ? run.previous->next : runs_) = run.next;
+  run.server = nullptr;
+  run.call->set_runner(nullptr);
+  drop(reinterpret_cast<PyObject*>(&run));
+}
+
+void TaskServer::cancel(const Call& call) {
+  const auto* const run = static_cast<const TaskRunObject*>(call.runner());
+  if (run == nullptr) return;
+  const PyRef task = PyRef::borrow(run->task);
+  (void)PyRef::steal(PyObject_CallMethodNoArgs(task.get(), state_.names.cancel));
+}
+
+// The Python object
+// ------------------------------------------------------------------------------------------------
+
+namespace {
+
+struct ServerObject {
+  PyObject_HEAD TaskServer* server;
+};
+
+TaskServer*& server_of(PyObject* object) noexcept {
+  return reinterpret_cast<ServerObject*>(object)->server;
+}
+
+PyObject* server_new(PyTypeObject* type, PyObject* args, PyObject* /*keywords*/) {
+  PyObject* loop = nullptr;
+  PyObject* closed = nullptr;
+  if (PyArg_ParseTuple(args, "OO:TaskServer", &loop, &closed) == 0) return nullptr;
+  Executor* const executor = Executor::of_this_thread();
+  if (executor == nullptr) {
+    PyErr_SetString(PyExc_RuntimeError, "not the thread of a context");
+    return nullptr;
+  }
+  ModuleState& state = **static_cast<ModuleState**>(PyType_GetModuleState(type));
+  if (state.cancelled_error == nullptr) {
+    const PyRef asyncio = PyRef::steal(PyImport_ImportModule("asyncio"));
+    if (!asyncio) return nullptr;
+    state.cancelled_error = PyObject_GetAttrString(asyncio.get(), "CancelledError");
+    if (state.cancelled_error == nullptr) return nullptr;
+  }
+  PyRef self = PyRef::steal(type->tp_alloc(type, 0));
+  if (!self) return nullptr;
+  server_of(self.get()) = new (std::nothrow) TaskServer(state, *executor, loop, closed);
+  if (server_of(self.get()) == nullptr) return PyErr_NoMemory();
+  if (!server_of(self.get())->start(self.get())) return nullptr;
+  return self.take();
+}
+
+PyObject* server_call(PyObject* object, PyObject*, PyObject*) {
+  if (!server_of(object)->serve()) return nullptr;
+  Py_RETURN_NONE;
+}
+
+PyObject* server_end(PyObject* object, PyObject*) {
+  server_of(object)->end();
+  Py_RETURN_NONE;
+}
+
+int server_traverse(PyObject* object, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(object));
+  const TaskServer* const server = server_of(object);
+  return server == nullptr ? 0 : server->traverse(visit, arg);
+}
+
+int server_clear(PyObject* object) {
+  if (server_of(object) != nullptr) server_of(object)->end();
+  return 0;
+}
+
+void server_dealloc(PyObject* object) {
+  PyObject_GC_UnTrack(object);
+  delete std::exchange(server_of(object), nullptr);
+  free_instance(object);
+}
+
+PyMethodDef methods[] = {
+    {"end", server_end, METH_NOARGS, "Answer what still runs: its context ends."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyType_Slot slots[] = {
+    {Py_tp_new, reinterpret_cast<void*>(server_new)},
+    {Py_tp_call, reinterpret_cast<void*>(server_call)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(server_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(server_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(server_clear)},
+    {Py_tp_methods, methods},
+    {Py_tp_doc,
+     const_cast<char*>("Takes the requests of this thread's context in its event loop.")},
+    {0, nullptr},
+};
+
+PyType_Spec spec = {"erlang.TaskServer", sizeof(ServerObject), 0,
+                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE, slots};
+
+}  // namespace
+
+bool add_task_server_type(PyObject* module, ModuleState& state) {
+  return add_type(module, spec, state.task_server_type);
+}
+
+}  // namespace penstock::python
