@@ -283,8 +283,8 @@ PyType_Slot timer_slots[] = {
     {0, nullptr},
 };
 
-constexpr unsigned int kFlags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
-                                Py_TPFLAGS_DISALLOW_INSTANTIATION;
+constexpr unsigned int kFlags =
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION;
 
 PyType_Spec handle_spec = {"erlang.Handle", sizeof(HandleObject), 0, kFlags, handle_slots};
 PyType_Spec timer_spec = {"erlang.TimerHandle", sizeof(HandleObject), 0, kFlags, timer_slots};

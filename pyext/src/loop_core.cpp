@@ -144,8 +144,8 @@ bool LoopCore::look() {
 bool LoopCore::sleep() {
   Reactor* const waited_for = reactor();
   if (waited_for == nullptr) return false;
-  const std::int64_t deadline = timers_.empty() ? Reactor::no_deadline
-                                                : deadline_of_seconds_exactly(timers_.first());
+  const std::int64_t deadline =
+      timers_.empty() ? Reactor::no_deadline : deadline_of_seconds_exactly(timers_.first());
   if (deadline <= now_ns()) return look();
   // Its owner may close the loop while it waits, which is wrong, but no reason to crash.
   const Ref<LoopReactor> alive = reactor_;
@@ -227,8 +227,8 @@ bool LoopCore::check_thread() const {
 
 bool LoopCore::call_soon(PyObject* function, std::initializer_list<PyObject*> args,
                          PyObject* context) {
-  PyRef handle = new_handle(
-      *this, {function, args.begin(), static_cast<Py_ssize_t>(args.size()), context});
+  PyRef handle =
+      new_handle(*this, {function, args.begin(), static_cast<Py_ssize_t>(args.size()), context});
   return handle && ready_.push(std::move(handle));
 }
 

@@ -141,8 +141,8 @@ class LoopCore {
   std::vector<Watcher*> watchers_;                      // By descriptor.
   std::vector<std::unique_ptr<FdHandles>> fd_handles_;  // By descriptor.
   std::size_t watched_ = 0;                             // Descriptors.
-  std::vector<io_uring::Event> events_;                 // Those from next_event_ on are to be passed
-  std::size_t next_event_ = 0;                          // on; owner nullptr: forgotten meanwhile.
+  std::vector<io_uring::Event> events_;  // Those from next_event_ on are to be passed
+  std::size_t next_event_ = 0;           // on; owner nullptr: forgotten meanwhile.
 };
 
 /// An instance of `erlang._native.LoopCore`.

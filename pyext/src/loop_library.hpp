@@ -22,11 +22,11 @@ struct LoopLibrary {
 
   PyObject* future_class = nullptr;
   PyObject* task_class = nullptr;
-  PyObject* create_task = nullptr;     ///< asyncio.BaseEventLoop's own, for what is rare.
-  PyObject* extract_stack = nullptr;   ///< asyncio.format_helpers'.
-  PyObject* current_frame = nullptr;   ///< sys._getframe.
+  PyObject* create_task = nullptr;      ///< asyncio.BaseEventLoop's own, for what is rare.
+  PyObject* extract_stack = nullptr;    ///< asyncio.format_helpers'.
+  PyObject* current_frame = nullptr;    ///< sys._getframe.
   PyObject* context_keyword = nullptr;  ///< "context"
-  PyObject* no_arguments = nullptr;    ///< ()
+  PyObject* no_arguments = nullptr;     ///< ()
 
   /// Memory of handles that are gone, each with its type's reference: [0] handles, [1] timers.
   struct Spare {
@@ -38,9 +38,8 @@ struct LoopLibrary {
 
   template <class Function>
   void for_each_object(Function function) {
-    for (PyObject** const object :
-         {&future_class, &task_class, &create_task, &extract_stack, &current_frame,
-          &context_keyword, &no_arguments}) {
+    for (PyObject** const object : {&future_class, &task_class, &create_task, &extract_stack,
+                                    &current_frame, &context_keyword, &no_arguments}) {
       function(*object);
     }
   }

@@ -14,8 +14,7 @@ PyObject* loop_call_soon_threadsafe(PyObject* self, PyObject* const* args, Py_ss
                                     PyObject* keywords);
 PyObject* loop_call_later(PyObject* self, PyObject* const* args, Py_ssize_t count,
                           PyObject* keywords);
-PyObject* loop_call_at(PyObject* self, PyObject* const* args, Py_ssize_t count,
-                       PyObject* keywords);
+PyObject* loop_call_at(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* keywords);
 PyObject* loop_add_callback(PyObject* self, PyObject* handle);
 PyObject* loop_create_task(PyObject* self, PyObject* const* args, Py_ssize_t count,
                            PyObject* keywords);

@@ -52,8 +52,8 @@ int added_descriptor_of(LoopCore& loop, PyObject* file) {
 
 /// Raises RuntimeError for the descriptor of a transport. False: an exception is set.
 bool is_nobodys(LoopCore& loop, PyObject* file) {
-  return static_cast<bool>(PyRef::steal(PyObject_CallMethodOneArg(
-      loop.object(), loop.state().names.ensure_fd_no_transport, file)));
+  return static_cast<bool>(PyRef::steal(
+      PyObject_CallMethodOneArg(loop.object(), loop.state().names.ensure_fd_no_transport, file)));
 }
 
 PyObject* raise_errno(int error) {
@@ -94,17 +94,14 @@ PyObject* remove(PyObject* self, PyObject* file, Interest which) {
   LoopCore& loop = LoopCore::of(self);
   if (loop.is_closed()) Py_RETURN_FALSE;
   const int fd = added_descriptor_of(loop, file);
-  if (fd == kNoDescriptor) {
-    // asyncio's answer for what it does not know.
-    return nullptr;
-  }
+  if (fd == kNoDescriptor) return nullptr;
   FdHandles* const handles = loop.handles_of(fd);
   if (handles == nullptr || !handles->of(which)) Py_RETURN_FALSE;
   PyRef old = std::exchange(handles->of(which), {});
   const Interest interest = handles->interest();
-  // If the descriptor is closed, nothing can be watched any more.
-  if (interest == 0 ||
-      loop.watch(fd, interest, io_uring::Trigger::level, *handles) != 0) {
+  // Somebody else may watch what has the number now.
+  if (loop.watcher_of(fd) == handles &&
+      (interest == 0 || loop.watch(fd, interest, io_uring::Trigger::level, *handles) != 0)) {
     loop.forget(fd);
   }
   if (interest == 0) handles->file = {};

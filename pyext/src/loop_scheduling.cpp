@@ -60,7 +60,8 @@ bool parse_slowly(LoopCore& loop, const Signature& signature, std::span<PyObject
       return false;
     }
   }
-  if (request.callback.function == nullptr || (signature.time != nullptr && request.time == nullptr)) {
+  if (request.callback.function == nullptr ||
+      (signature.time != nullptr && request.time == nullptr)) {
     PyErr_Format(PyExc_TypeError, "%s() missing required argument: '%s'", signature.name,
                  request.callback.function == nullptr ? "callback" : signature.time);
     return false;
@@ -88,8 +89,7 @@ bool check_callback(LoopCore& loop, const Signature& signature, const Request& r
 }
 
 PyObject* schedule_soon(LoopCore& loop, const Signature& signature, const Request& request) {
-  if (!loop.check_open() ||
-      (loop.is_debug() && !check_callback(loop, signature, request))) {
+  if (!loop.check_open() || (loop.is_debug() && !check_callback(loop, signature, request))) {
     return nullptr;
   }
   PyRef handle = new_handle(loop, request.callback);
@@ -100,8 +100,7 @@ PyObject* schedule_soon(LoopCore& loop, const Signature& signature, const Reques
 PyObject* schedule_at(LoopCore& loop, const Signature& signature, double when,
                       const Request& request) {
   if (!loop.check_open() ||
-      (loop.is_debug() &&
-       (!loop.check_thread() || !check_callback(loop, signature, request)))) {
+      (loop.is_debug() && (!loop.check_thread() || !check_callback(loop, signature, request)))) {
     return nullptr;
   }
   PyRef timer = new_timer(loop, when, request.callback);
