@@ -167,6 +167,19 @@ def _served(name: str, about: str, *patterns: str) -> Step:
     return Step(name, about, body, ("build-erlang",))
 
 
+def asyncio_tests(name: str, about: str, build_name: str, python: str | None, backend: str) -> Step:
+    """CPython's tests of event loops, on ours."""
+
+    def body(job: Job) -> Counts:
+        interpreter = python or pythons.chosen()
+        settings = {"PYTHONPATH": str(build.BUILD / build_name / "python"),
+                    "PENSTOCK_LOOP_BACKEND": backend}
+        return job.tests(["/usr/bin/python3", "-B", "tests/system/asyncio/run.py", "--python",
+                          interpreter], counts.unittest, env=settings, timeout=600)
+
+    return Step(name, about, body, (f"build-{build_name}",))
+
+
 def _skipped(name: str, about: str, reason: str) -> Step:
     def body(job: Job) -> Counts:
         job.note(f"skipped: {reason}")
@@ -188,6 +201,8 @@ def _other_pythons() -> list[Step]:
         steps.append(build.for_python(version))
         run = pytest(f"pytest-{version}", f"Python API {about}", folder, python)
         steps.append(Step(run.name, run.about, run.body, (f"build-{version}",)))
+        steps.append(asyncio_tests(f"asyncio-{version}", f"CPython's loop tests {about}", folder,
+                                   python, "io_uring"))
         steps.append(common_test(f"ct-{version}", f"Common Test {about}", (f"build-{version}",),
                                  build.BUILD / folder / "priv"))
     return steps
@@ -202,12 +217,19 @@ def steps() -> list[Step]:
         gtest("core-clang", "core tests, clang", "clang", "tests/core_tests"),
         gtest("core-asan", "core tests, ASAN and UBSAN", "asan", "tests/core_tests", env=ASAN),
         gtest("core-tsan", "core tests, TSAN", "tsan", "tests/core_tests", env=TSAN),
+        gtest("io_uring", "descriptors and wake-ups of event loops, release", "release",
+              "tests/io_uring_tests"),
+        gtest("io_uring-asan", "the same, ASAN and UBSAN", "asan", "tests/io_uring_tests",
+              env=ASAN),
+        gtest("io_uring-tsan", "the same, TSAN", "tsan", "tests/io_uring_tests", env=TSAN),
         gtest("model", "interleavings under a weak memory model, and mutants", "release",
               "tests/model/explorer_tests", "tests/model/model_tests"),
         gtest("runtime", "Python contexts without a VM", "release",
               "tests/python/python_runtime_tests"),
         common_test("ct", "Common Test", ()),
         pytest("pytest", "Python API", "release", None),
+        *(asyncio_tests(f"asyncio-{backend}", f"CPython's loop tests on {backend}", "release",
+                        None, backend) for backend in ("epoll", "io_uring")),
         common_test("ct-asan", "Common Test, ASAN and UBSAN in the VM", ("build-asan",),
                     build.BUILD / "asan/priv", asan_vm),
         common_test("ct-tsan", "Common Test, TSAN in the VM", ("build-tsan",),
