@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from erlang import _native
+from erlang.eventloop import ErlangEventLoop
 
 
 async def _serve() -> None:
@@ -24,7 +25,7 @@ async def _serve() -> None:
 
 def serve() -> None:
     """Run an event loop that takes the requests of this thread's context, until that stops."""
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=ErlangEventLoop) as runner:
         runner.run(_serve())
 
 
@@ -35,7 +36,7 @@ async def _result_of(awaitable: Awaitable[Any]) -> Any:
 def run_apart(awaitable: Awaitable[Any]) -> Any:
     """Run an awaitable to its end while a task of this thread's loop blocks it."""
     outer = events._get_running_loop()
-    inner = asyncio.new_event_loop()
+    inner = ErlangEventLoop()
     events._set_running_loop(None)
     try:
         return inner.run_until_complete(_result_of(awaitable))

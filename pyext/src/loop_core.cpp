@@ -124,7 +124,7 @@ bool LoopCore::run_once() {
   if (!iteration.may_run()) return false;
   timers_.drop_cancelled();
   const bool has_work = !ready_.empty() || is_stopping_ || next_event_ < events_.size();
-  return (has_work ? look() : sleep()) && dispatch() && add_due() && run_ready();
+  return (has_work ? look() : sleep()) && dispatch() && serve_source() && add_due() && run_ready();
 }
 
 bool LoopCore::run() {
@@ -144,13 +144,21 @@ bool LoopCore::look() {
 bool LoopCore::sleep() {
   Reactor* const waited_for = reactor();
   if (waited_for == nullptr) return false;
-  const std::int64_t deadline =
-      timers_.empty() ? Reactor::no_deadline : deadline_of_seconds_exactly(timers_.first());
-  if (deadline <= now_ns()) return look();
+  const auto next_deadline = [this] {
+    return timers_.empty() ? Reactor::no_deadline : deadline_of_seconds_exactly(timers_.first());
+  };
+  // Others may have the GIL meanwhile, and add something.
+  if (source_ != nullptr && source_->comes_soon(next_deadline())) return look();
+  const std::int64_t deadline = next_deadline();
+  if (!ready_.empty() || is_stopping_ || deadline <= now_ns()) return look();
   // Its owner may close the loop while it waits, which is wrong, but no reason to crash.
   const Ref<LoopReactor> alive = reactor_;
   std::span<const Event> events;
   waited_for->prepare_to_wait();
+  if (source_ != nullptr && source_->has_come()) {
+    waited_for->after_wait();
+    return look();
+  }
   {
     const GilRelease released;
     events = waited_for->wait(deadline);
@@ -180,6 +188,8 @@ bool LoopCore::dispatch() {
   }
   return true;
 }
+
+bool LoopCore::serve_source() { return source_ == nullptr || source_->serve(); }
 
 bool LoopCore::add_due() {
   if (timers_.empty()) return true;

@@ -11,6 +11,7 @@
 #include "handle.hpp"
 #include "loop_library.hpp"
 #include "loop_reactor.hpp"
+#include "loop_source.hpp"
 #include "module_state.hpp"
 #include "ready_queue.hpp"
 #include "timer_heap.hpp"
@@ -53,6 +54,11 @@ class LoopCore {
                                PyObject* context = nullptr);
   /// Calls the method call_exception_handler with a dict. False: an exception is set.
   [[nodiscard]] bool call_exception_handler(PyObject* context);
+
+  /// What it looks at in each iteration from now on, or nullptr. One at a time.
+  void set_source(LoopSource* source) noexcept { source_ = source; }
+  /// After reactor().
+  [[nodiscard]] const Ref<LoopReactor>& shared_reactor() const noexcept { return reactor_; }
 
   // For its methods and handles.
 
@@ -122,6 +128,7 @@ class LoopCore {
   [[nodiscard]] bool must_poll();
   void take(std::span<const io_uring::Event> events);
   [[nodiscard]] bool dispatch();
+  [[nodiscard]] bool serve_source();
   [[nodiscard]] bool add_due();
   [[nodiscard]] bool run_ready();
   [[nodiscard]] bool run_one(PyObject* handle);
@@ -138,6 +145,7 @@ class LoopCore {
   ReadyQueue ready_;
   TimerHeap timers_;
   Ref<LoopReactor> reactor_;
+  LoopSource* source_ = nullptr;
   std::vector<Watcher*> watchers_;                      // By descriptor.
   std::vector<std::unique_ptr<FdHandles>> fd_handles_;  // By descriptor.
   std::size_t watched_ = 0;                             // Descriptors.

@@ -6,7 +6,8 @@
 #include "awaiting.hpp"
 #include "encode.hpp"
 #include "exceptions.hpp"
-#include "loop_endpoint.hpp"
+#include "gil.hpp"
+#include "loop_core.hpp"
 #include "parking.hpp"
 #include "task_run.hpp"
 #include "task_scope.hpp"
@@ -24,31 +25,32 @@ TaskServer::TaskServer(ModuleState& state, Executor& executor, PyObject* loop,
 // Life
 // ------------------------------------------------------------------------------------------------
 
-bool TaskServer::start(PyObject* callable) {
-  mailbox_ = LoopMailbox::create(&executor_.interrupts_);
-  if (!mailbox_) {
-    PyErr_SetFromErrno(PyExc_OSError);
+bool TaskServer::start(PyObject* object) {
+  LoopCore* const loop = LoopCore::find(state_, loop_.get());
+  if (loop == nullptr) {
+    PyErr_SetString(PyExc_TypeError, "the loop must be an ErlangEventLoop");
     return false;
   }
-  waiter_ =
-      Ref<InboxWaiter>::steal(new (std::nothrow) InboxWaiter(Ref<Mailbox>::borrow(mailbox_.get())));
+  if (loop->reactor() == nullptr) return false;
+  mailbox_ = LoopMailbox::create(&executor_.interrupts_, loop->shared_reactor());
+  waiter_ = mailbox_ ? Ref<InboxWaiter>::steal(new (std::nothrow) InboxWaiter(
+                           Ref<Mailbox>::borrow(mailbox_.get())))
+                     : Ref<InboxWaiter>();
   if (!waiter_) {
     PyErr_NoMemory();
     return false;
   }
-  const PyRef fd = PyRef::steal(PyLong_FromLong(mailbox_->fd()));
-  const PyRef added = fd ? PyRef::steal(PyObject_CallMethodObjArgs(
-                               loop_.get(), state_.names.add_reader, fd.get(), callable, nullptr))
-                         : PyRef();
-  if (!added) return false;
   parking().add(*mailbox_);
-  callable_ = PyRef::borrow(callable);
+  object_ = PyRef::borrow(object);
   executor_.server_ = this;
-  return again_soon();
+  loop->set_source(this);
+  return true;
 }
 
 void TaskServer::end() noexcept {
-  if (std::exchange(has_ended_, true) || !callable_) return;
+  if (std::exchange(has_ended_, true) || !object_) return;
+  const PyRef object = std::move(object_);  // Which refers to this.
+  LoopCore::of(loop_.get()).set_source(nullptr);
   executor_.server_ = nullptr;
   leave_line();
   parking().remove(*mailbox_);
@@ -61,14 +63,12 @@ void TaskServer::end() noexcept {
     runs_ = run.next;
     drop(reinterpret_cast<PyObject*>(&run));
   }
-  // The loop has no more use for the callable, which refers to this.
-  (void)std::exchange(callable_, PyRef());
 }
 
 int TaskServer::traverse(visitproc visit, void* arg) const {
   Py_VISIT(loop_.get());
   Py_VISIT(closed_.get());
-  Py_VISIT(callable_.get());
+  Py_VISIT(object_.get());
   for (TaskRunObject* run = runs_; run != nullptr; run = run->next) Py_VISIT(run);
   return 0;
 }
@@ -77,49 +77,50 @@ int TaskServer::traverse(visitproc visit, void* arg) const {
 // ------------------------------------------------------------------------------------------------
 
 bool TaskServer::serve() {
-  if (has_ended_) return true;
-  mailbox_->clear();
   take_fired(mailbox_->take());
+  if (parking().must_stop(&executor_.interrupts_)) return finish();
+  if (waiter_->is_linked) return true;  // Nothing has come.
+  Channel& requests = executor_.requests_;
   for (int count = 0; count < kAtOnce; ++count) {
     Message message;
-    switch (next(message)) {
-      case Next::request:
+    switch (requests.try_receive(message)) {
+      case Status::ok:
+        if (idle_since_ns_ != 0) spin_.learn(now_ns() - std::exchange(idle_since_ns_, 0));
         handle(message);
         break;
-      case Next::nothing:
-        return let_interrupt_in(state_);
-      case Next::end:
+      case Status::closed:
         return finish();
+      default:
+        return true;
     }
+    // It may have said that it stops; then nothing more begins, and dropped a call answers.
+    if (has_ended_) return true;
   }
-  return again_soon();
+  return true;
 }
 
-TaskServer::Next TaskServer::next(Message& message) {
-  Status status = executor_.requests_.try_receive(message);
-  if (status == Status::empty) status = wait_in_line(message);
-  // The application stops, and this context will: nothing more begins. Dropped, a call answers.
-  if (parking().must_stop(&executor_.interrupts_)) return Next::end;
-  switch (status) {
-    case Status::ok:
-      return Next::request;
-    case Status::closed:
-      return Next::end;
-    default:
-      return Next::nothing;
-  }
+bool TaskServer::is_something_there() const noexcept {
+  return executor_.requests_.size() != 0 || executor_.requests_.is_closed();
 }
 
-/// Without memory the loop is told again by what comes next.
-Status TaskServer::wait_in_line(Message& message) {
-  if (waiter_->is_linked) return Status::empty;
-  Channel& requests = executor_.requests_;
+bool TaskServer::comes_soon(std::int64_t deadline) {
+  if (waiter_->is_linked) return false;
+  if (is_something_there()) return true;
+  idle_since_ns_ = now_ns();
+  const GilRelease released;
+  return spin_.spin(idle_since_ns_, deadline, [this] { return is_something_there(); });
+}
+
+bool TaskServer::has_come() {
+  // One that was being fired when it left the line: the loop was awake, and is not woken again.
+  take_fired(mailbox_->take());
+  if (waiter_->is_linked) return false;
   waiter_->retain();  // The line's.
   waiter_->is_linked = true;
-  requests.data_waiters().add(*waiter_);
-  const Status status = requests.receive_or_wait(message);
-  if (status != Status::empty) leave_line();
-  return status;
+  executor_.requests_.data_waiters().add(*waiter_);
+  if (!is_something_there() && !parking().must_stop(&executor_.interrupts_)) return false;
+  leave_line();
+  return true;
 }
 
 void TaskServer::leave_line() noexcept {
@@ -128,11 +129,6 @@ void TaskServer::leave_line() noexcept {
   }
   waiter_->is_linked = false;
   waiter_->release();
-}
-
-bool TaskServer::again_soon() {
-  return static_cast<bool>(PyRef::steal(
-      PyObject_CallMethodOneArg(loop_.get(), state_.names.call_soon, callable_.get())));
 }
 
 bool TaskServer::finish() {
@@ -266,11 +262,6 @@ PyObject* server_new(PyTypeObject* type, PyObject* args, PyObject* /*keywords*/)
   return self.take();
 }
 
-PyObject* server_call(PyObject* object, PyObject*, PyObject*) {
-  if (!server_of(object)->serve()) return nullptr;
-  Py_RETURN_NONE;
-}
-
 PyObject* server_end(PyObject* object, PyObject*) {
   server_of(object)->end();
   Py_RETURN_NONE;
@@ -300,7 +291,6 @@ PyMethodDef methods[] = {
 
 PyType_Slot slots[] = {
     {Py_tp_new, reinterpret_cast<void*>(server_new)},
-    {Py_tp_call, reinterpret_cast<void*>(server_call)},
     {Py_tp_dealloc, reinterpret_cast<void*>(server_dealloc)},
     {Py_tp_traverse, reinterpret_cast<void*>(server_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(server_clear)},

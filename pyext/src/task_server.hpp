@@ -3,7 +3,9 @@
 
 #include "executor.hpp"
 #include "inbox_waiter.hpp"
+#include "loop_source.hpp"
 #include "module_state.hpp"
+#include "penstock/spin.hpp"
 
 namespace penstock::python {
 
@@ -11,7 +13,7 @@ struct TaskRunObject;
 
 /// Takes the requests of a context whose thread runs an asyncio loop.
 ///
-///   requests ──► serve(), called by the loop ──► a function runs at once: its value is the answer
+///   requests ──► serve(), by the loop itself ──► a function runs at once: its value is the answer
 ///                                          └───► what it returned is awaited: a TaskRun, in a
 ///                                                task of the loop, answers when it is done
 ///
@@ -19,7 +21,7 @@ struct TaskRunObject;
 /// is inside of that for as long as the loop runs, and this object takes what comes after.
 ///
 /// Threads: the context's, with the GIL. Cost: the loop is woken once for a burst of requests.
-class TaskServer {
+class TaskServer final : public LoopSource {
  public:
   /// `closed`: a future that gets its result when no more requests will come.
   TaskServer(ModuleState& state, Executor& executor, PyObject* loop, PyObject* closed) noexcept;
@@ -27,12 +29,14 @@ class TaskServer {
   TaskServer(const TaskServer&) = delete;
   TaskServer& operator=(const TaskServer&) = delete;
 
-  /// `callable` calls serve(), and is what the loop gets. False: an exception is set.
-  [[nodiscard]] bool start(PyObject* callable);
-  /// Runs what has come, or a part of it, and then again soon. False: an exception is set.
-  [[nodiscard]] bool serve();
+  /// `object`: whose this is, and which lives until the end(). False: an exception is set.
+  [[nodiscard]] bool start(PyObject* object);
   /// The loop ends: what runs is answered with context_died. Idempotent.
   void end() noexcept;
+
+  [[nodiscard]] bool serve() override;
+  [[nodiscard]] bool comes_soon(std::int64_t deadline) override;
+  [[nodiscard]] bool has_come() override;
 
   int traverse(visitproc visit, void* arg) const;
 
@@ -42,11 +46,8 @@ class TaskServer {
   /// Others have their turn after so many requests.
   static constexpr int kAtOnce = 128;
 
-  enum class Next : std::uint8_t { request, nothing, end };
-  [[nodiscard]] Next next(Message& message);
-  [[nodiscard]] Status wait_in_line(Message& message);
+  [[nodiscard]] bool is_something_there() const noexcept;
   void leave_line() noexcept;
-  [[nodiscard]] bool again_soon();
   [[nodiscard]] bool finish();
   void handle(Message& message);
   void run(const Executor::Request& request, wire::Reader& reader, Path& path);
@@ -59,11 +60,13 @@ class TaskServer {
   Executor& executor_;
   PyRef loop_;
   PyRef closed_;
-  PyRef callable_;
+  PyRef object_;
   Ref<LoopMailbox> mailbox_;
   Ref<InboxWaiter> waiter_;
   TaskRunObject* runs_ = nullptr;  // Each with a reference.
   bool has_ended_ = false;
+  std::int64_t idle_since_ns_ = 0;
+  SpinBudget spin_{20'000};
 };
 
 /// _native.TaskServer(loop, closed): starts it; end() ends it.
