@@ -17,8 +17,53 @@
 
 namespace penstock::nif {
 
+/// Held for a few instructions, and, when a context dies, for one message to be sent.
+class ContextResource::Guard {
+ public:
+  explicit Guard(ContextResource& context) noexcept : lock_(context.lock_) {
+    for (unsigned turn = 0; lock_.exchange(1, order::acquire("N4")) != 0; ++turn) spin_pause(turn);
+  }
+  ~Guard() { lock_.store(0, order::release("N4")); }
+  Guard(const Guard&) = delete;
+  Guard& operator=(const Guard&) = delete;
+
+ private:
+  Atomic<std::uint32_t>& lock_;
+};
+
+void ContextResource::enlist(NifCall& call) noexcept {
+  const Guard guard(*this);
+  call.next_ = tasks_;
+  if (tasks_ != nullptr) tasks_->previous_ = &call;
+  tasks_ = &call;
+  call.is_listed_ = true;
+}
+
+void ContextResource::delist(NifCall& call) noexcept {
+  const Guard guard(*this);
+  if (!std::exchange(call.is_listed_, false)) return;
+  if (call.next_ != nullptr) call.next_->previous_ = call.previous_;
+  (call.previous_ != nullptr ? call.previous_->next_ : tasks_) = call.next_;
+}
+
+/// A thread that does not end does not answer either. One after the other: others wait.
+void ContextResource::lose_tasks() noexcept {
+  for (;;) {
+    const Guard guard(*this);
+    NifCall* const first = tasks_;
+    if (first == nullptr) return;
+    tasks_ = first->next_;
+    if (tasks_ != nullptr) tasks_->previous_ = nullptr;
+    first->is_listed_ = false;
+    first->lose();  // Alive: its destructor begins with delist().
+  }
+}
+
 void ContextResource::down(const ErlNifPid& process) noexcept {
-  if (process.pid == owner_.pid) return context_->stop();
+  if (process.pid == owner_.pid) {
+    context_->stop();
+    return lose_tasks();
+  }
   Message forget;
   wire::Writer writer(forget);
   if (writer.tuple(2) && writer.integer(static_cast<std::int64_t>(Operation::forget)) &&
@@ -182,7 +227,6 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   }
   const Ref<NifCall> call = NifCall::create(
       env, argv[3], Resource<ContextResource>::borrow(&context), wants_traceback, what->answer);
-  if (!call) throw std::bad_alloc();
   Resource<CallResource> resource;  // Nobody can cancel a task.
   if (what->answer == AnswerAs::answer) resource = Resource<CallResource>::make(call);
 

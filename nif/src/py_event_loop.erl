@@ -50,8 +50,8 @@ create_task(Module, Function, Args, Kwargs) ->
 await(Ref) ->
     py_loop:await(Ref, ?AWAIT_TIMEOUT_MS).
 
-%% @doc The same, for at most `Timeout' ms. After `{error, timeout}' the task goes on, and its result
-%% may still come, as the message or to another `await'.
+%% @doc The same, for at most `Timeout' ms. After `{error, timeout}' the task goes on, and its
+%% result may still come, as the message or to another `await'.
 -spec await(reference(), timeout()) -> py:result().
 await(Ref, Timeout) ->
     py_loop:await(Ref, Timeout).

@@ -13,24 +13,21 @@ from erlang import _native
 from erlang.eventloop import ErlangEventLoop
 
 
-async def _serve() -> None:
-    loop = asyncio.get_running_loop()
-    closed = loop.create_future()
-    server = _native.TaskServer(loop, closed)
-    try:
-        await closed
-    finally:
-        server.end()
+async def _result_of(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
 
 
 def serve() -> None:
     """Run an event loop that takes the requests of this thread's context, until that stops."""
     with asyncio.Runner(loop_factory=ErlangEventLoop) as runner:
-        runner.run(_serve())
-
-
-async def _result_of(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+        loop = runner.get_loop()
+        closed = loop.create_future()
+        server = _native.TaskServer(loop, closed)
+        try:
+            runner.run(_result_of(closed))
+        finally:
+            # Whoever waits is told before the runner cancels what is left.
+            server.end()
 
 
 def run_apart(awaitable: Awaitable[Any]) -> Any:

@@ -133,6 +133,10 @@ void TaskStep::write_answer(Outcome outcome, PyObject* result) {
   if (outcome == Outcome::result && encode(state_, answer_, result)) return;
   how_ = Call::Outcome::error_term;
   PyRef exception = take_exception();
+  if (server_->is_end(exception.get())) {
+    call_->lose();
+    return;
+  }
   if (PyErr_GivenExceptionMatches(exception.get(), state_.cancelled_error) != 0) {
     cancelled_ = PyRef::borrow(exception.get());
   }
@@ -141,10 +145,7 @@ void TaskStep::write_answer(Outcome outcome, PyObject* result) {
 }
 
 void TaskStep::cancel_if_given_up() {
-  if (!call_->is_cancelled() || run_.task == nullptr) return;
-  const PyRef task = PyRef::borrow(run_.task);
-  (void)PyRef::steal(PyObject_CallMethodNoArgs(task.get(), state_.names.cancel));
-  PyErr_Clear();
+  if (call_->is_cancelled()) cancel_task(state_, run_);
 }
 
 void TaskStep::end() {
@@ -162,8 +163,7 @@ PySendResult TaskStep::make(PyObject* value, PyObject* thrown, PyObject** result
     outcome = run_.iterator != nullptr ? drive_iterator(value, thrown, &out) : Outcome::result;
     if (outcome == Outcome::failed) cancelled_ = take_exception();
   } else {
-    Path own{server_->executor_.process_};
-    TaskScope scope(*server_, *call_, run_.path != nullptr ? *run_.path : own);
+    TaskScope scope(*server_, *call_, run_.path);
     scope.begin();
     outcome = drive(value, thrown, &out);
     if (outcome != Outcome::yielded) write_answer(outcome, out.get());
@@ -341,9 +341,17 @@ PyRef new_task_run(ModuleState& state, TaskServer& server, const Ref<Call>& call
   self->is_threaded = is_threaded;
   self->is_done = false;
   self->is_running = false;
+  self->is_cancelled = false;
   auto* const object = reinterpret_cast<PyObject*>(self);
   PyObject_GC_Track(object);
   return PyRef::steal(object);
+}
+
+void cancel_task(const ModuleState& state, TaskRunObject& run) {
+  if (run.task == nullptr || std::exchange(run.is_cancelled, true)) return;
+  const PyRef task = PyRef::borrow(run.task);
+  (void)PyRef::steal(PyObject_CallMethodNoArgs(task.get(), state.names.cancel));
+  PyErr_Clear();
 }
 
 bool add_task_run_type(PyObject* module, ModuleState& state) {

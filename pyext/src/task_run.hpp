@@ -29,6 +29,7 @@ struct TaskRunObject {
   bool is_threaded;  ///< What is no coroutine function runs on another thread.
   bool is_done;
   bool is_running;
+  bool is_cancelled;  ///< The task was told so. Not twice: it may have its reasons to go on.
 };
 
 [[nodiscard]] inline TaskRunObject& as_task_run(PyObject* object) noexcept {
@@ -39,6 +40,9 @@ struct TaskRunObject {
 /// set.
 [[nodiscard]] PyRef new_task_run(ModuleState& state, TaskServer& server, const Ref<Call>& call,
                                  PyRef value, bool is_threaded);
+
+/// Its caller has given up.
+void cancel_task(const ModuleState& state, TaskRunObject& run);
 
 /// Whether such a value is not the result yet.
 [[nodiscard]] bool goes_on(const ModuleState& state, PyObject* value) noexcept;

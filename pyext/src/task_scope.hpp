@@ -16,11 +16,12 @@ namespace penstock::python {
 /// Threads: the loop's, with the GIL.
 class TaskScope {
  public:
-  TaskScope(TaskServer& server, const Call& call, Path& path)
+  /// `path`: nullptr: no more than the loop's own context.
+  TaskScope(TaskServer& server, const Call& call, Path* path)
       : path_(path),
         executors_(server.executor_.path_),
         running_(server.state_, server.executor_.interrupts_, call) {
-    std::swap(path_, executors_);
+    if (path_ != nullptr) std::swap(*path_, executors_);
   }
   ~TaskScope() noexcept(false) { end(); }
   TaskScope(const TaskScope&) = delete;
@@ -33,11 +34,11 @@ class TaskScope {
   void end() {
     if (std::exchange(has_ended_, true)) return;
     (void)running_.end();
-    std::swap(path_, executors_);
+    if (path_ != nullptr) std::swap(*path_, executors_);
   }
 
  private:
-  Path& path_;
+  Path* const path_;
   Path& executors_;
   RunningScope running_;
   bool has_ended_ = false;

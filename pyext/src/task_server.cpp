@@ -33,8 +33,8 @@ bool TaskServer::start(PyObject* object) {
   }
   if (loop->reactor() == nullptr) return false;
   mailbox_ = LoopMailbox::create(&executor_.interrupts_, loop->shared_reactor());
-  waiter_ = mailbox_ ? Ref<InboxWaiter>::steal(new (std::nothrow) InboxWaiter(
-                           Ref<Mailbox>::borrow(mailbox_.get())))
+  waiter_ = mailbox_ ? Ref<InboxWaiter>::steal(
+                           new (std::nothrow) InboxWaiter(Ref<Mailbox>::borrow(mailbox_.get())))
                      : Ref<InboxWaiter>();
   if (!waiter_) {
     PyErr_NoMemory();
@@ -91,12 +91,19 @@ bool TaskServer::serve() {
       case Status::closed:
         return finish();
       default:
+        serve_caller();
         return true;
     }
     // It may have said that it stops; then nothing more begins, and dropped a call answers.
     if (has_ended_) return true;
   }
+  serve_caller();
   return true;
+}
+
+/// What was asked by one further down a path, and answers that came too late for who asked.
+void TaskServer::serve_caller() {
+  if (executor_.caller_ != nullptr) executor_.caller_->serve();
 }
 
 bool TaskServer::is_something_there() const noexcept {
@@ -144,8 +151,8 @@ bool TaskServer::finish() {
 void TaskServer::handle(Message& message) {
   wire::Reader reader(message.bytes());
   Executor::Request request;
-  Path path{executor_.process_};
-  if (executor_.read_request(reader, request, path)) {
+  path_.assign(1, executor_.process_);
+  if (executor_.read_request(reader, request, path_)) {
     switch (request.operation) {
       case Operation::forget:
         executor_.namespaces_.forget(request.process);
@@ -154,21 +161,19 @@ void TaskServer::handle(Message& message) {
         cancel(*request.call);
         break;
       default:
-        run(request, reader, path);
+        run(request, reader);
     }
   }
   PyErr_Clear();
-  // What was asked by one further down a path, and answers that came too late for who asked.
-  if (executor_.caller_ != nullptr) executor_.caller_->serve();
 }
 
-void TaskServer::run(const Executor::Request& request, wire::Reader& reader, Path& path) {
+void TaskServer::run(const Executor::Request& request, wire::Reader& reader) {
   Message answer;
   auto outcome = request.operation == Operation::exec ? Call::Outcome::ok : Call::Outcome::ok_term;
   PyRef value;
   {
     // Before start(), see Executor::run.
-    TaskScope scope(*this, *request.call, path);
+    TaskScope scope(*this, *request.call, path_.size() > 1 ? &path_ : nullptr);
     if (!request.call->start()) return;
     scope.begin();
     value = executor_.perform(request, reader);
@@ -179,21 +184,29 @@ void TaskServer::run(const Executor::Request& request, wire::Reader& reader, Pat
       if (!encode(state_, answer, value.get())) value = PyRef();
     }
     if (!value) {
+      PyRef exception = take_exception();
+      if (is_end(exception.get())) return request.call->lose();
+      PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
       outcome = Call::Outcome::error_term;
       describe_exception(answer, request.call->wants_traceback());
     }
   }
   executor_.namespaces_.settle(*request.call);
   if (value && Py_IS_TYPE(value.get(), state_.task_run_type)) {
-    start_task(value, path);
+    start_task(value);
   } else {
     request.call->finish(outcome, answer);
   }
 }
 
-void TaskServer::start_task(const PyRef& object, Path& path) {
+bool TaskServer::is_end(PyObject* exception) const {
+  return PyErr_GivenExceptionMatches(exception, state_.application_stopped) != 0 &&
+         parking().must_stop(&executor_.interrupts_);
+}
+
+void TaskServer::start_task(const PyRef& object) {
   TaskRunObject& run = as_task_run(object.get());
-  if (path.size() > 1) run.path = new (std::nothrow) Path(std::move(path));
+  if (path_.size() > 1) run.path = new (std::nothrow) Path(std::move(path_));
   PyRef task =
       PyRef::steal(PyObject_CallMethodOneArg(loop_.get(), state_.names.create_task, object.get()));
   if (!task) {
@@ -219,10 +232,8 @@ void TaskServer::remove(TaskRunObject& run) noexcept {
 }
 
 void TaskServer::cancel(const Call& call) {
-  const auto* const run = static_cast<const TaskRunObject*>(call.runner());
-  if (run == nullptr) return;
-  const PyRef task = PyRef::borrow(run->task);
-  (void)PyRef::steal(PyObject_CallMethodNoArgs(task.get(), state_.names.cancel));
+  auto* const run = static_cast<TaskRunObject*>(call.runner());
+  if (run != nullptr) cancel_task(state_, *run);
 }
 
 // The Python object

@@ -49,9 +49,12 @@ class TaskServer final : public LoopSource {
   [[nodiscard]] bool is_something_there() const noexcept;
   void leave_line() noexcept;
   [[nodiscard]] bool finish();
+  void serve_caller();
   void handle(Message& message);
-  void run(const Executor::Request& request, wire::Reader& reader, Path& path);
-  void start_task(const PyRef& run, Path& path);
+  void run(const Executor::Request& request, wire::Reader& reader);
+  /// Whether it was raised because the context, or the application, stops.
+  [[nodiscard]] bool is_end(PyObject* exception) const;
+  void start_task(const PyRef& run);
   /// It is done.
   void remove(TaskRunObject& run) noexcept;
   void cancel(const Call& call);
@@ -64,6 +67,7 @@ class TaskServer final : public LoopSource {
   Ref<LoopMailbox> mailbox_;
   Ref<InboxWaiter> waiter_;
   TaskRunObject* runs_ = nullptr;  // Each with a reference.
+  Path path_;                      // Of the request that begins.
   bool has_ended_ = false;
   std::int64_t idle_since_ns_ = 0;
   SpinBudget spin_{20'000};

@@ -20,8 +20,8 @@ def plain(value):
     return value
 
 
-async def sleep(seconds, value=None):
-    await asyncio.sleep(seconds)  # sleep: what the tests are about
+async def sleep(seconds, value=None):  # sleep: what the tests are about
+    await asyncio.sleep(seconds)  # sleep: as above
     return value
 
 
@@ -202,7 +202,7 @@ async def not_a_term_later():
 
 
 async def sleepers(count, seconds):
-    await asyncio.gather(*(asyncio.sleep(seconds) for _ in range(count)))
+    await asyncio.gather(*(asyncio.sleep(seconds) for _ in range(count)))  # sleep: as above
     return count
 
 
