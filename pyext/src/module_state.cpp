@@ -27,6 +27,7 @@ void for_each_type(Function function, ModuleState& state) {
         &state.piece_type}) {
     function(*type);
   }
+  state.loops.for_each_type(function);
 }
 
 template <class Function>
@@ -38,6 +39,7 @@ void for_each_object(Function function, ModuleState& state) {
         &state.loop_keyword, &state.at_call_end}) {
     function(*object);
   }
+  state.loops.for_each_object(function);
 }
 
 struct Name {
@@ -62,6 +64,12 @@ bool for_each_name(Function function, ModuleState::Names& names) {
       {&names.stack, "stack"},
       {&names.caller, "erlang._caller"},
       {&names.dunder_name, "__name__"},
+      {&names.fileno, "fileno"},
+      {&names.cancelled, "_cancelled"},
+      {&names.run, "_run"},
+      {&names.run_watched, "_run_watched"},
+      {&names.call_exception_handler, "call_exception_handler"},
+      {&names.ensure_fd_no_transport, "_ensure_fd_no_transport"},
   };
   return std::all_of(std::begin(table), std::end(table), function);
 }
@@ -86,6 +94,8 @@ int ModuleState::visit(visitproc function, void* arg) {
   for_each_object(look_at, *this);
   // Each of the spare ones holds its type.
   for (std::size_t i = 0; i < spare_awaitable_count; ++i) look_at(awaitable_type);
+  for (std::size_t i = 0; i < loops.spare[0].count; ++i) look_at(loops.handle_type);
+  for (std::size_t i = 0; i < loops.spare[1].count; ++i) look_at(loops.timer_type);
   return result;
 }
 
@@ -96,6 +106,7 @@ void ModuleState::forget() {
   while (spare_awaitable_count > 0) {
     free_instance(reinterpret_cast<PyObject*>(spare_awaitables[--spare_awaitable_count]));
   }
+  loops.forget();
 }
 
 void ModuleState::clear() {

@@ -7,6 +7,7 @@
 
 #include "atom_cache.hpp"
 #include "home.hpp"
+#include "loop_library.hpp"
 #include "ref.hpp"
 
 namespace penstock::python {
@@ -67,6 +68,12 @@ struct ModuleState {
     PyObject* stack = nullptr;
     PyObject* caller = nullptr;
     PyObject* dunder_name = nullptr;
+    PyObject* fileno = nullptr;
+    PyObject* cancelled = nullptr;
+    PyObject* run = nullptr;
+    PyObject* run_watched = nullptr;
+    PyObject* call_exception_handler = nullptr;
+    PyObject* ensure_fd_no_transport = nullptr;
 
     /// False: an exception is set.
     bool intern();
@@ -87,6 +94,8 @@ struct ModuleState {
   std::array<AwaitableObject*, 32> spare_awaitables{};
   std::size_t spare_awaitable_count = 0;
   std::size_t max_spare_awaitables = 32;
+
+  LoopLibrary loops;
 
   /// For the garbage collector.
   int visit(visitproc function, void* arg);

@@ -39,7 +39,7 @@ def _clang_tidy(job: Job) -> Counts:
     folder = build.BUILD / "clang"
     build.configure(job, "clang")
     commands = json.loads((folder / "compile_commands.json").read_text())
-    product = ("core/src/", "pyext/src/", "nif/c_src/")
+    product = ("core/src/", "io_uring/src/", "pyext/src/", "nif/c_src/")
     files = sorted({os.path.relpath(entry["file"], ROOT) for entry in commands})
     files = [name for name in files if name.startswith(product)]
     wrong = []

@@ -40,6 +40,7 @@ const std::vector<Edge>& edges() {
        {"CreditRefusesNothingThatFits", "CreditRefusesNoOnlooker",
         "CreditRefusesNoOnlookerOfManyRounds"}},
       {"G1", {"SpscRingWrapsWithPadding", "MpscRingKeepsOrderAndLosesNothing"}},
+      {"L1", {"LoopNeverSleepsBesideSomething"}},
       {"M1", {"MailboxBringsEachFiredWaiterOnce", "MailboxThatClosesGivesTheWakeUpToTheNext"}},
       {"M2", {"MailboxBringsEachFiredWaiterOnce", "MailboxWakesTheLoopForALatePost"}},
       {"O1", {"LastReleaseSeesWhatEveryOwnerDid"}},

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PRODUCT = ("core/", "pyext/", "nif/")
+PRODUCT = ("core/", "io_uring/", "pyext/", "nif/")
 CPP = (".cpp", ".hpp")
 
 Rule = Callable[[str, str], Iterable[str]]

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from sources import CPP, RuleTest, files
 
 FORBIDDEN = {
-    "core/": r"erl_nif|erl_driver|Python\.h|liburing|penstock/python/",
-    "pyext/": r"erl_nif|erl_driver|nif/|vm_host",
+    "core/": r"erl_nif|erl_driver|Python\.h|liburing|penstock/(?:io_uring|python)/",
+    "io_uring/": r"erl_nif|erl_driver|Python\.h|penstock/python/",
+    "pyext/": r"erl_nif|erl_driver|nif/|vm_host|liburing",
     "nif/": r"Python\.h|liburing",
 }
 # The nif sees of Penstock only core and one header of pyext.

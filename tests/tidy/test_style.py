@@ -8,8 +8,8 @@ from sources import CPP, RuleTest, files, lines_matching, tracked
 
 CODE = (".cpp", ".hpp", ".erl", ".hrl", ".py", ".pyi", ".escript", ".cmake", "CMakeLists.txt",
         ".ex", ".exs")
-FOLDERS = ("core/", "pyext/", "nif/", "tests/", "bench/", "scripts/", "examples/", "cmake/",
-           "CMakeLists.txt")
+FOLDERS = ("core/", "io_uring/", "pyext/", "nif/", "tests/", "bench/", "scripts/", "examples/",
+           "cmake/", "CMakeLists.txt")
 MAX_LINES = 600
 MAX_COLUMNS = 100
 SPDX = "SPDX-License-Identifier: Apache-2.0"

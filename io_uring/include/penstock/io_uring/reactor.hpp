@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <limits>
 #include <memory>
 #include <span>
+
+#include "penstock/io_uring/sleep_state.hpp"
 
 namespace penstock::io_uring {
 
@@ -23,12 +24,14 @@ inline constexpr Interest hung_up = 4;   ///< Reported only: after what can be r
 
 /// When a descriptor that is still ready is reported again: `level` each time, `edge` when
 /// something new has happened since (who uses it reads until there is nothing, or less than asked
-/// for without `hung_up`).
+/// for without `hung_up`). An edge may be reported twice, and a descriptor that somebody else read
+/// from meanwhile too: reads and writes must not block.
 enum class Trigger : std::uint8_t { level, edge };
 
-/// What happened to one descriptor.
+/// What happened to one descriptor. At most one event for each descriptor in what poll() and wait()
+/// return.
 struct Event {
-  void* owner;    ///< As given to watch().
+  void* owner;    ///< As given to watch(); nullptr: nothing any more, see poll().
   Interest what;  ///< Of what is wanted of it, and hung_up.
 };
 
@@ -37,8 +40,12 @@ struct Event {
 ///
 /// Threads: everything but wake() belongs to the thread that runs the loop, which may change
 /// between two calls (the loop's owner sees to it that calls do not overlap). After a fork the
-/// child's first call starts anew with the same watches. Cost: watch() and forget() make no system
-/// call of their own with io_uring, poll() none when nothing has to be submitted.
+/// child's first call starts anew with the same watches. Cost: with io_uring watch() makes one
+/// cheap system call, which finds out whether the descriptor can be watched, forget() one if the
+/// kernel is waiting for the descriptor's events, and poll() none when nothing has happened and
+/// nothing is new. Nothing allocates but the first watch() of a higher descriptor.
+/// Errors: a ring that cannot be made anew after a change of the thread or a fork is replaced by
+/// epoll, also for those who insisted on io_uring; backend() tells.
 class Reactor {
  public:
   static constexpr std::int64_t no_deadline = std::numeric_limits<std::int64_t>::max();
@@ -57,39 +64,62 @@ class Reactor {
   [[nodiscard]] virtual Backend backend() const noexcept = 0;
 
   /// Wants `interest` of `fd`, in place of what was wanted of it; 0 keeps the owner and asks for
-  /// nothing. Returns 0 or an errno: EBADF, EPERM (a regular file), ENOSPC, ENOMEM.
+  /// nothing. What is ready already is reported, by `edge` too, also when the same was wanted
+  /// before. Returns 0 or an errno: EBADF, EPERM (a regular file or a folder), ENOSPC, ENOMEM;
+  /// nothing is wanted of `fd` then. `owner` is not nullptr.
   [[nodiscard]] virtual int watch(int fd, Interest interest, Trigger trigger,
                                   void* owner) noexcept = 0;
 
   /// Nothing more is reported of `fd`, and the kernel holds no reference to its file when this
-  /// returns. To be called before the descriptor is closed; one that was closed without it does no
-  /// harm.
+  /// returns (soon after, if it is not the thread that waited last which calls). To be called
+  /// before the descriptor is closed. One that was closed without it does no harm, but with
+  /// io_uring its peer may see the end only when the next event comes.
   virtual void forget(int fd) noexcept = 0;
 
-  /// What has happened, without waiting. Valid until the next call of poll(), wait() or forget().
+  /// What has happened, without waiting. Valid until the next call of poll() or wait(). An event of
+  /// a descriptor that is forgotten meanwhile, or whose next owner or interest it does not suit,
+  /// loses its owner: skip it.
   [[nodiscard]] virtual std::span<const Event> poll() noexcept = 0;
 
   /// Waits until something happens, until wake(), a signal, or `deadline` (CLOCK_MONOTONIC,
-  /// nanoseconds), never less. To be called between prepare_to_wait() and after_wait().
+  /// nanoseconds), never less; may return for no reason. To be called between prepare_to_wait() and
+  /// after_wait().
   [[nodiscard]] virtual std::span<const Event> wait(std::int64_t deadline) noexcept = 0;
 
   /// From here on wake() makes wait() return. What others may have put down for the loop is to be
   /// looked at once more between this and wait().
-  void prepare_to_wait() noexcept;
-  void after_wait() noexcept;
+  void prepare_to_wait() noexcept {
+    if (forks_seen_ != forks()) start_anew();
+    sleep_.prepare();
+  }
+  void after_wait() noexcept { sleep_.end(); }
 
-  /// Makes wait() return, if the loop is about to be in it: one load and no system call when the
-  /// loop is awake. What is to be seen by the loop must have been written before.
-  void wake() noexcept;
+  /// Makes wait() return, if the loop is about to be in it: a fence, one load and no system call
+  /// when the loop is awake. What is to be seen by the loop must have been written before.
+  void wake() noexcept {
+    if (sleep_.rouse()) interrupt_wait();
+  }
 
  protected:
-  Reactor() = default;
+  Reactor() noexcept : forks_seen_(forks()) {}
+
+  /// To be called first by everything that the loop's thread calls.
+  void notice_fork() noexcept {
+    if (forks_seen_ != forks()) start_anew();
+  }
+
   /// Makes a wait() return; called by the one wake() that is the first since prepare_to_wait().
   virtual void interrupt_wait() noexcept = 0;
+  /// In a forked child: what is shared with the parent is left alone and made anew.
+  virtual void restart() noexcept = 0;
 
  private:
-  enum class State : std::uint8_t { awake, waiting, woken };
-  std::atomic<State> state_{State::awake};
+  /// How many forks lie between the process that started and this one.
+  [[nodiscard]] static std::uint32_t forks() noexcept;
+  void start_anew() noexcept;
+
+  SleepState sleep_;
+  std::uint32_t forks_seen_;
 };
 
 }  // namespace penstock::io_uring

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "epoll_reactor.hpp"
+
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <ctime>
+#include <new>
+
+namespace penstock::io_uring {
+
+namespace {
+
+constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
+constexpr std::int64_t kNanosPerMilli = 1'000'000;
+constexpr std::int64_t kNow = 0;  ///< A deadline that is over.
+
+epoll_event registration(int fd, const Watch& watch) noexcept {
+  epoll_event event{};
+  event.events = poll_events_of(watch.interest);
+  // Errors and the end are reported unasked, to those who want nothing too: once will do.
+  if (watch.trigger == Trigger::edge || watch.interest == 0) event.events |= EPOLLET;
+  event.data.u64 = WatchTable::tag(fd, watch);
+  return event;
+}
+
+Fd open_epoll(const Alarm& alarm) noexcept {
+  Fd epoll(epoll_create1(EPOLL_CLOEXEC));
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLET;
+  event.data.u64 = WatchTable::kAlarmTag;
+  if (epoll && epoll_ctl(epoll.get(), EPOLL_CTL_ADD, alarm.fd(), &event) != 0) epoll = Fd();
+  return epoll;
+}
+
+/// The kernel may be late by the slack when it ends a sleep, 50 us unless told otherwise.
+void be_punctual() noexcept {
+  [[maybe_unused]] static thread_local const int told = prctl(PR_SET_TIMERSLACK, 1UL);
+}
+
+/// Whether epoll_pwait2, which takes nanoseconds, is there: since Linux 5.11, and unless a filter
+/// of system calls that is older refuses it.
+Atomic<std::uint32_t>& has_pwait2() noexcept {
+  static constinit Atomic<std::uint32_t> has{1};
+  return has;
+}
+
+int wait_until(int epoll, epoll_event* events, std::int64_t deadline) noexcept {
+  constexpr int room = WatchTable::kBatch;
+  if (deadline == kNow) return epoll_wait(epoll, events, room, 0);
+  if (deadline == Reactor::no_deadline) return epoll_wait(epoll, events, room, -1);
+  be_punctual();
+  std::int64_t const left = std::max<std::int64_t>(0, deadline - now_ns());
+  if (has_pwait2().load(order::relaxed) != 0) {
+    const timespec timeout{left / kNanosPerSecond, left % kNanosPerSecond};
+    const long count = syscall(SYS_epoll_pwait2, epoll, events, room, &timeout, nullptr, 0);
+    if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return static_cast<int>(count);
+    has_pwait2().store(0, order::relaxed);
+  }
+  std::int64_t const millis = (left + kNanosPerMilli - 1) / kNanosPerMilli;
+  return epoll_wait(epoll, events, room,
+                    static_cast<int>(std::min<std::int64_t>(millis, INT32_MAX)));
+}
+
+}  // namespace
+
+std::unique_ptr<EpollReactor> EpollReactor::create() noexcept {
+  Alarm alarm = Alarm::create();
+  if (!alarm) return nullptr;
+  Fd epoll = open_epoll(alarm);
+  if (!epoll) return nullptr;
+  auto* const made = new (std::nothrow) EpollReactor(std::move(alarm), std::move(epoll));
+  if (made == nullptr) errno = ENOMEM;
+  return std::unique_ptr<EpollReactor>(made);
+}
+
+int EpollReactor::set(int operation, int fd, const Watch& watch) noexcept {
+  epoll_event event = registration(fd, watch);
+  return epoll_ctl(epoll_.get(), operation, fd, &event) == 0 ? 0 : errno;
+}
+
+int EpollReactor::watch(int fd, Interest interest, Trigger trigger, void* owner) noexcept {
+  notice_fork();
+  if (fd < 0) return EBADF;
+  Watch* const watch = watches_.place(fd);
+  if (watch == nullptr) return ENOMEM;
+  const bool known = watch->owner != nullptr;
+  watches_.replace(*watch, interest, trigger, owner);
+  int error = set(known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, *watch);
+  // It was closed meanwhile, and the number is now another file's; or that file's once more.
+  if (error == ENOENT) error = set(EPOLL_CTL_ADD, fd, *watch);
+  if (error == EEXIST) error = set(EPOLL_CTL_MOD, fd, *watch);
+  if (error != 0) watches_.remove(*watch);
+  return error;
+}
+
+void EpollReactor::forget(int fd) noexcept {
+  notice_fork();
+  Watch* const watch = watches_.find(fd);
+  if (watch == nullptr) return;
+  watches_.remove(*watch);
+  epoll_event unused{};
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, &unused);  // Fails for one that is closed.
+}
+
+std::span<const Event> EpollReactor::poll() noexcept {
+  notice_fork();
+  return collect(kNow);
+}
+
+std::span<const Event> EpollReactor::wait(std::int64_t deadline) noexcept {
+  notice_fork();
+  return collect(deadline);
+}
+
+std::span<const Event> EpollReactor::collect(std::int64_t deadline) noexcept {
+  if (haunted_ || !epoll_) renew();
+  epoll_event events[WatchTable::kBatch];
+  const int count = wait_until(epoll_.get(), events, deadline);
+  watches_.begin_batch();
+  for (int i = 0; i < count; ++i) {
+    std::uint64_t const tag = events[i].data.u64;
+    if (tag == WatchTable::kAlarmTag) continue;
+    if (Watch* const watch = watches_.find_tagged(tag)) {
+      watches_.report(*watch, interest_of(events[i].events));
+    } else {
+      haunted_ = true;
+    }
+  }
+  return watches_.batch();
+}
+
+void EpollReactor::restart() noexcept {
+  alarm_.part_from_parent();
+  renew();
+}
+
+/// The old one goes first: in a process without a descriptor left its own is the one that is free.
+void EpollReactor::renew() noexcept {
+  epoll_ = Fd();
+  epoll_ = open_epoll(alarm_);
+  haunted_ = false;
+  if (!epoll_) return;
+  watches_.for_each([this](int fd, Watch& watch) {
+    if (set(EPOLL_CTL_ADD, fd, watch) != 0) watches_.remove(watch);
+  });
+}
+
+void EpollReactor::adopt(WatchTable& watches) noexcept {
+  watches_ = std::move(watches);
+  renew();
+}
+
+}  // namespace penstock::io_uring

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+
+#include "alarm.hpp"
+#include "watch_table.hpp"
+
+namespace penstock::io_uring {
+
+/// A reactor on epoll: each watch() is a registration that stays until the next one or forget().
+class EpollReactor final : public Reactor {
+ public:
+  /// nullptr, with errno: no descriptor or memory left.
+  [[nodiscard]] static std::unique_ptr<EpollReactor> create() noexcept;
+
+  [[nodiscard]] Backend backend() const noexcept override { return Backend::epoll; }
+  [[nodiscard]] int watch(int fd, Interest interest, Trigger trigger,
+                          void* owner) noexcept override;
+  void forget(int fd) noexcept override;
+  [[nodiscard]] std::span<const Event> poll() noexcept override;
+  [[nodiscard]] std::span<const Event> wait(std::int64_t deadline) noexcept override;
+
+  /// Takes over from another backend: the same watches, reported anew. Those that cannot be
+  /// registered are lost.
+  void adopt(WatchTable& watches) noexcept;
+
+ private:
+  EpollReactor(Alarm alarm, Fd epoll) noexcept
+      : alarm_(std::move(alarm)), epoll_(std::move(epoll)) {}
+  void interrupt_wait() noexcept override { alarm_.ring(); }
+  void restart() noexcept override;
+  /// Returns 0 or an errno.
+  [[nodiscard]] int set(int operation, int fd, const Watch& watch) noexcept;
+  void renew() noexcept;
+  [[nodiscard]] std::span<const Event> collect(std::int64_t deadline) noexcept;
+
+  Alarm alarm_;
+  Fd epoll_;  ///< None: there was no descriptor left to make it anew.
+  /// Something is registered that we cannot name any more: closed by its owner without forget(),
+  /// and kept open by a copy.
+  bool haunted_ = false;
+  WatchTable watches_;
+};
+
+}  // namespace penstock::io_uring

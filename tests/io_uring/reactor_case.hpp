@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "fd.hpp"
+#include "penstock/io_uring/reactor.hpp"
+#include "support.hpp"
+
+/// What the tests of reactors share: each runs on every backend.
+namespace penstock::io_uring::test {
+
+using penstock::test::deadline;
+using penstock::test::scaled;
+
+inline std::unique_ptr<Reactor> make(Preference preference) { return Reactor::create(preference); }
+
+/// Two connected sockets that do not block.
+struct Pair {
+  explicit Pair(int type = SOCK_STREAM) {
+    int ends[2] = {-1, -1};
+    if (socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0) std::abort();
+    ours = Fd(ends[0]);
+    peer = Fd(ends[1]);
+  }
+  void put(const std::string& bytes = "x") const {
+    ASSERT_EQ(write(peer.get(), bytes.data(), bytes.size()), std::ssize(bytes));
+  }
+  /// What is there to be read; empty: nothing, or the end.
+  [[nodiscard]] std::string take(std::size_t most = 65536) const {
+    std::string bytes(most, '\0');
+    const ssize_t count = read(ours.get(), bytes.data(), most);
+    bytes.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+    return bytes;
+  }
+  /// Writes until there is no room.
+  void fill() const {
+    const char block[4096] = {};
+    while (write(ours.get(), block, sizeof block) > 0) continue;
+  }
+  void drain_peer() const {
+    char block[65536];
+    while (read(peer.get(), block, sizeof block) > 0) continue;
+  }
+  Fd ours;
+  Fd peer;
+};
+
+/// Fixture of a test that runs on every backend.
+class OnEach : public testing::TestWithParam<Preference> {
+ protected:
+  void SetUp() override { ASSERT_NE(reactor, nullptr); }
+
+  /// One wait as a loop does it, for a short time if nothing happens.
+  std::span<const Event> wait(std::int64_t patience_ns = 20'000'000) {
+    reactor->prepare_to_wait();
+    const std::span<const Event> events = reactor->wait(now_ns() + patience_ns);
+    reactor->after_wait();
+    return events;
+  }
+  /// What is reported of `owner`, for as long as it takes; a wait may return for no reason.
+  Interest next(const void* owner) {
+    std::int64_t const until = deadline();
+    while (now_ns() < until) {
+      for (const Event& event : wait(1'000'000'000)) {
+        if (event.owner == owner) return event.what;
+      }
+    }
+    ADD_FAILURE() << "nothing was reported";
+    return 0;
+  }
+  /// That nothing is reported.
+  void expect_silence() {
+    EXPECT_TRUE(reactor->poll().empty());
+    EXPECT_TRUE(wait().empty());
+  }
+
+  std::unique_ptr<Reactor> reactor = make(GetParam());
+  /// Owners are told apart by their addresses.
+  int owners[4] = {};
+};
+
+inline std::string name_of(const testing::TestParamInfo<Preference>& info) {
+  return info.param == Preference::epoll ? "epoll" : "io_uring";
+}
+
+#define PENSTOCK_ON_EACH_BACKEND(suite)                                                           \
+  INSTANTIATE_TEST_SUITE_P(Each, suite, testing::Values(Preference::epoll, Preference::io_uring), \
+                           penstock::io_uring::test::name_of)
+
+}  // namespace penstock::io_uring::test
