@@ -92,6 +92,11 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
+async def timer(delay: float) -> None:
+    """A timer of the loop that fires; or time in which something must not happen."""
+    await asyncio.sleep(delay)  # sleep: timers are under test
+
+
 def open_fds() -> int:
     return len(os.listdir("/proc/self/fd"))
 

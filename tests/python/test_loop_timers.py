@@ -11,7 +11,7 @@ import resource
 import time
 import weakref
 
-from conftest import MakeLoop, Play, our_loop
+from conftest import MakeLoop, Play, our_loop, timer
 
 # A double of seconds resolves less than this.
 ROUNDING_S = 1e-9
@@ -43,7 +43,7 @@ def test_ten_thousand_sleepers_wake_in_the_order_of_their_deadlines(play: Play) 
 def test_ten_thousand_tasks_that_sleep_all_end(play: Play) -> None:
     async def body() -> None:
         start = time.monotonic()
-        await asyncio.gather(*(asyncio.sleep(0.2) for _ in range(10_000)))
+        await asyncio.gather(*(timer(0.2) for _ in range(10_000)))
         assert time.monotonic() - start >= 0.2
 
     play(body())
@@ -54,7 +54,7 @@ def test_no_sleep_ends_early(play_ours: Play) -> None:
         random.seed(6)
         for delay in [random.random() ** 4 * 0.004 for _ in range(400)]:
             start = time.monotonic()
-            await asyncio.sleep(delay)
+            await timer(delay)
             assert time.monotonic() - start >= delay - ROUNDING_S
 
     play_ours(body())
@@ -68,7 +68,7 @@ def test_a_hundred_microseconds_are_neither_nothing_nor_a_millisecond(play_ours:
         taken = []
         for _ in range(300):
             start = time.monotonic()
-            await asyncio.sleep(0.0001)
+            await timer(0.0001)
             taken.append(time.monotonic() - start)
         assert 0.0001 - ROUNDING_S <= min(taken) < 0.0009
 
@@ -105,7 +105,7 @@ def test_a_deadline_that_never_comes_does_no_harm(play: Play) -> None:
     async def body() -> None:
         loop = asyncio.get_running_loop()
         handles = [loop.call_later(delay, lambda: None) for delay in (1e9, 1e18, float("inf"))]
-        await asyncio.sleep(0.01)
+        await timer(0.01)
         for handle in handles:
             handle.cancel()
 
@@ -119,7 +119,7 @@ def test_a_cancelled_timer_is_not_called(play: Play) -> None:
         handles = [loop.call_later(0.01, seen.append, number) for number in range(1000)]
         for handle in handles[::2]:
             handle.cancel()
-        await asyncio.sleep(0.05)
+        await timer(0.05)
         assert seen == list(range(1, 1000, 2))
         assert all(handle.cancelled() == (number % 2 == 0)
                    for number, handle in enumerate(handles))
@@ -184,7 +184,7 @@ def test_a_timer_may_set_and_cancel_others(play: Play) -> None:
 
         loop.call_later(0.001, first)
         await done
-        await asyncio.sleep(0.03)
+        await timer(0.03)
         assert seen == ["set by a timer"]
 
     play(body())
@@ -215,9 +215,9 @@ def test_an_idle_loop_does_not_wake_up() -> None:
         loop = asyncio.get_running_loop()
         server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
         far = loop.call_later(3600, print)
-        await asyncio.sleep(0.01)
+        await timer(0.01)
         before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
-        await asyncio.sleep(0.5)
+        await timer(0.5)
         after = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
         far.cancel()
         server.close()
