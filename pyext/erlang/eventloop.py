@@ -9,7 +9,6 @@ import socket
 import sys
 import threading
 from asyncio import base_events, events, format_helpers
-from asyncio.log import logger
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -181,7 +180,7 @@ class ErlangEventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
             handle._run()
             seconds = self.time() - start
             if seconds >= self.slow_callback_duration:
-                logger.warning(
+                base_events.logger.warning(
                     "Executing %s took %.3f seconds", base_events._format_handle(handle), seconds
                 )
         finally:

@@ -21,7 +21,8 @@ int descriptor_of(LoopCore& loop, PyObject* file) {
   PyRef number = PyRef::borrow(file);
   if (PyLong_Check(file) == 0) {
     number = PyRef::steal(PyObject_CallMethodNoArgs(file, loop.state().names.fileno));
-    if (!number || PyLong_Check(number.get()) == 0) {
+    if (number) number = PyRef::steal(PyNumber_Long(number.get()));
+    if (!number) {
       PyErr_Clear();
       PyErr_Format(PyExc_ValueError, "Invalid file object: %R", file);
       return kNoDescriptor;
