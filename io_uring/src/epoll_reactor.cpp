@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "epoll_reactor.hpp"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -27,12 +28,12 @@ epoll_event registration(int fd, const Watch& watch) noexcept {
   return event;
 }
 
-Fd open_epoll(const Alarm& alarm) noexcept {
+Fd open_epoll(int alarm) noexcept {
   Fd epoll(epoll_create1(EPOLL_CLOEXEC));
   epoll_event event{};
   event.events = EPOLLIN | EPOLLET;
   event.data.u64 = WatchTable::kAlarmTag;
-  if (epoll && epoll_ctl(epoll.get(), EPOLL_CTL_ADD, alarm.fd(), &event) != 0) epoll = Fd();
+  if (epoll && epoll_ctl(epoll.get(), EPOLL_CTL_ADD, alarm, &event) != 0) epoll = Fd();
   return epoll;
 }
 
@@ -70,11 +71,23 @@ int wait_until(int epoll, epoll_event* events, std::int64_t deadline) noexcept {
 std::unique_ptr<EpollReactor> EpollReactor::create() noexcept {
   Alarm alarm = Alarm::create();
   if (!alarm) return nullptr;
-  Fd epoll = open_epoll(alarm);
-  if (!epoll) return nullptr;
-  auto* const made = new (std::nothrow) EpollReactor(std::move(alarm), std::move(epoll));
-  if (made == nullptr) errno = ENOMEM;
-  return std::unique_ptr<EpollReactor>(made);
+  const int fd = alarm.fd();
+  try {
+    std::unique_ptr<EpollReactor> made(
+        new EpollReactor(std::make_unique<WatchTable>(), fd, std::move(alarm)));
+    if (!made->renew()) made = nullptr;
+    return made;
+  } catch (const std::bad_alloc&) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+}
+
+std::unique_ptr<EpollReactor> EpollReactor::take_over(std::unique_ptr<WatchTable> watches,
+                                                      int alarm) {
+  std::unique_ptr<EpollReactor> made(new EpollReactor(std::move(watches), alarm, Alarm()));
+  (void)made->renew();  // Else at the next call.
+  return made;
 }
 
 int EpollReactor::set(int operation, int fd, const Watch& watch) noexcept {
@@ -84,24 +97,26 @@ int EpollReactor::set(int operation, int fd, const Watch& watch) noexcept {
 
 int EpollReactor::watch(int fd, Interest interest, Trigger trigger, void* owner) noexcept {
   notice_fork();
-  if (fd < 0) return EBADF;
-  Watch* const watch = watches_.place(fd);
+  // Looked at first: the table is as long as the highest number.
+  if (fd < 0 || (watches_->is_beyond(fd) && fcntl(fd, F_GETFD) < 0)) return EBADF;
+  if (!epoll_ && !renew()) return errno;
+  Watch* const watch = watches_->place(fd);
   if (watch == nullptr) return ENOMEM;
   const bool known = watch->owner != nullptr;
-  watches_.replace(*watch, interest, trigger, owner);
+  watches_->replace(*watch, interest, trigger, owner);
   int error = set(known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, *watch);
   // It was closed meanwhile, and the number is now another file's; or that file's once more.
   if (error == ENOENT) error = set(EPOLL_CTL_ADD, fd, *watch);
   if (error == EEXIST) error = set(EPOLL_CTL_MOD, fd, *watch);
-  if (error != 0) watches_.remove(*watch);
+  if (error != 0) watches_->remove(*watch);
   return error;
 }
 
 void EpollReactor::forget(int fd) noexcept {
   notice_fork();
-  Watch* const watch = watches_.find(fd);
+  Watch* const watch = watches_->find(fd);
   if (watch == nullptr) return;
-  watches_.remove(*watch);
+  watches_->remove(*watch);
   epoll_event unused{};
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, &unused);  // Fails for one that is closed.
 }
@@ -117,41 +132,38 @@ std::span<const Event> EpollReactor::wait(std::int64_t deadline) noexcept {
 }
 
 std::span<const Event> EpollReactor::collect(std::int64_t deadline) noexcept {
-  if (haunted_ || !epoll_) renew();
+  if (haunted_ || !epoll_) (void)renew();
   epoll_event events[WatchTable::kBatch];
   const int count = wait_until(epoll_.get(), events, deadline);
-  watches_.begin_batch();
+  watches_->begin_batch();
   for (int i = 0; i < count; ++i) {
     std::uint64_t const tag = events[i].data.u64;
     if (tag == WatchTable::kAlarmTag) continue;
-    if (Watch* const watch = watches_.find_tagged(tag)) {
-      watches_.report(*watch, interest_of(events[i].events));
+    if (Watch* const watch = watches_->find_tagged(tag)) {
+      const Interest what = wanted_of(events[i].events, watch->interest);
+      if (what != 0) watches_->report(*watch, what);
     } else {
       haunted_ = true;
     }
   }
-  return watches_.batch();
+  return watches_->batch();
 }
 
 void EpollReactor::restart() noexcept {
-  alarm_.part_from_parent();
-  renew();
+  if (own_alarm_) own_alarm_.part_from_parent();
+  (void)renew();
 }
 
 /// The old one goes first: in a process without a descriptor left its own is the one that is free.
-void EpollReactor::renew() noexcept {
+bool EpollReactor::renew() noexcept {
   epoll_ = Fd();
   epoll_ = open_epoll(alarm_);
   haunted_ = false;
-  if (!epoll_) return;
-  watches_.for_each([this](int fd, Watch& watch) {
-    if (set(EPOLL_CTL_ADD, fd, watch) != 0) watches_.remove(watch);
+  if (!epoll_) return false;
+  watches_->for_each([this](int fd, Watch& watch) {
+    if (set(EPOLL_CTL_ADD, fd, watch) != 0) watches_->remove(watch);
   });
-}
-
-void EpollReactor::adopt(WatchTable& watches) noexcept {
-  watches_ = std::move(watches);
-  renew();
+  return true;
 }
 
 }  // namespace penstock::io_uring

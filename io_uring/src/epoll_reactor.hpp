@@ -21,26 +21,29 @@ class EpollReactor final : public Reactor {
   [[nodiscard]] std::span<const Event> poll() noexcept override;
   [[nodiscard]] std::span<const Event> wait(std::int64_t deadline) noexcept override;
 
-  /// Takes over from another backend: the same watches, reported anew. Those that cannot be
-  /// registered are lost.
-  void adopt(WatchTable& watches) noexcept;
+  /// Takes over from another backend: the same watches, reported anew, and an alarm that stays the
+  /// other's.
+  [[nodiscard]] static std::unique_ptr<EpollReactor> take_over(std::unique_ptr<WatchTable> watches,
+                                                               int alarm);
 
  private:
-  EpollReactor(Alarm alarm, Fd epoll) noexcept
-      : alarm_(std::move(alarm)), epoll_(std::move(epoll)) {}
-  void interrupt_wait() noexcept override { alarm_.ring(); }
+  EpollReactor(std::unique_ptr<WatchTable> watches, int alarm, Alarm own_alarm) noexcept
+      : own_alarm_(std::move(own_alarm)), alarm_(alarm), watches_(std::move(watches)) {}
+  void interrupt_wait() noexcept override { own_alarm_.ring(); }
   void restart() noexcept override;
   /// Returns 0 or an errno.
   [[nodiscard]] int set(int operation, int fd, const Watch& watch) noexcept;
-  void renew() noexcept;
+  /// False, with errno: there is no descriptor or memory left.
+  bool renew() noexcept;
   [[nodiscard]] std::span<const Event> collect(std::int64_t deadline) noexcept;
 
-  Alarm alarm_;
+  Alarm own_alarm_;  ///< None: of the one that it took over from.
+  int alarm_;
   Fd epoll_;  ///< None: there was no descriptor left to make it anew.
   /// Something is registered that we cannot name any more: closed by its owner without forget(),
   /// and kept open by a copy.
   bool haunted_ = false;
-  WatchTable watches_;
+  std::unique_ptr<WatchTable> watches_;
 };
 
 }  // namespace penstock::io_uring

@@ -1,27 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "penstock/io_uring/reactor.hpp"
 
-#include <pthread.h>
-
 #include <cstdlib>
 #include <string_view>
 
 #include "epoll_reactor.hpp"
+#include "process.hpp"
+#include "uring_reactor.hpp"
 
 namespace penstock::io_uring {
 
 namespace {
-
-Atomic<std::uint32_t>& fork_count() noexcept {
-  static constinit Atomic<std::uint32_t> count{0};
-  return count;
-}
-
-/// Counts forks from here on. The child has one thread when it counts.
-void count_forks() noexcept {
-  [[maybe_unused]] static const int registered =
-      pthread_atfork(nullptr, nullptr, [] { (void)fork_count().fetch_add(1, order::relaxed); });
-}
 
 Preference preference_called(const char* name) noexcept {
   std::string_view const wanted = name == nullptr ? "" : name;
@@ -34,7 +23,10 @@ Preference preference_called(const char* name) noexcept {
 
 std::unique_ptr<Reactor> Reactor::create(Preference preference) noexcept {
   count_forks();
-  (void)preference;
+  if (preference != Preference::epoll) {
+    std::unique_ptr<Reactor> ring = UringReactor::create({});
+    if (ring != nullptr || preference == Preference::io_uring) return ring;
+  }
   return EpollReactor::create();
 }
 
@@ -43,7 +35,7 @@ Preference Reactor::preference_of_environment() noexcept {
   return preference;
 }
 
-std::uint32_t Reactor::forks() noexcept { return fork_count().load(order::relaxed); }
+std::uint32_t Reactor::forks() noexcept { return io_uring::forks(); }
 
 void Reactor::start_anew() noexcept {
   forks_seen_ = forks();

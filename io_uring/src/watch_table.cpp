@@ -12,18 +12,21 @@ namespace penstock::io_uring {
 static_assert(EPOLLIN == POLLIN && EPOLLOUT == POLLOUT && EPOLLERR == POLLERR &&
               EPOLLHUP == POLLHUP && EPOLLRDHUP == POLLRDHUP);
 
-Interest interest_of(std::uint32_t poll_events) noexcept {
-  Interest what = 0;
-  if ((poll_events & (POLLIN | POLLRDHUP | POLLHUP | POLLERR)) != 0) what |= readable;
-  if ((poll_events & (POLLOUT | POLLHUP | POLLERR)) != 0) what |= writable;
-  if ((poll_events & (POLLRDHUP | POLLHUP | POLLERR)) != 0) what |= hung_up;
-  return what;
-}
-
 std::uint32_t poll_events_of(Interest interest) noexcept {
   // Who only writes is not to hear of the peer's end again and again.
   return ((interest & readable) != 0 ? POLLIN | POLLRDHUP : 0U) |
          ((interest & writable) != 0 ? POLLOUT : 0U);
+}
+
+Interest wanted_of(std::uint32_t poll_events, Interest interest) noexcept {
+  // io_uring reports the peer's end to everybody.
+  std::uint32_t const events = poll_events & (poll_events_of(interest) | POLLHUP | POLLERR);
+  Interest what = 0;
+  if ((events & (POLLIN | POLLRDHUP | POLLHUP | POLLERR)) != 0) what |= readable;
+  if ((events & (POLLOUT | POLLHUP | POLLERR)) != 0) what |= writable;
+  what &= interest;
+  if (what != 0 && (events & (POLLRDHUP | POLLHUP | POLLERR)) != 0) what |= hung_up;
+  return what;
 }
 
 Watch* WatchTable::place(int fd) noexcept {
@@ -47,6 +50,7 @@ void WatchTable::replace(Watch& watch, Interest interest, Trigger trigger, void*
   watch.owner = owner;
   watch.interest = interest;
   watch.trigger = trigger;
+  watch.as_edge = false;
   watch.late = 0;
   ++watch.generation;
 }
@@ -60,8 +64,6 @@ void WatchTable::remove(Watch& watch) noexcept {
 }
 
 void WatchTable::report(Watch& watch, Interest what) noexcept {
-  what &= watch.interest | hung_up;
-  if ((what & watch.interest) == 0) return;
   if (Event* const event = event_of(watch)) {
     event->what |= what;
     return;

@@ -17,6 +17,7 @@ struct Watch {
   Interest interest = 0;
   Trigger trigger = Trigger::level;
   bool armed = false;          ///< io_uring: the kernel has a request for it.
+  bool as_edge = false;        ///< io_uring: a level of which only unwanted events come now.
   bool listed = false;         ///< io_uring: is in the list of those to be armed.
   Interest late = 0;           ///< io_uring: what was found while something was forgotten.
   std::uint32_t batch = 0;     ///< The last batch with an event of it,
@@ -55,6 +56,10 @@ class WatchTable {
     return static_cast<int>(static_cast<std::uint32_t>(tag));
   }
 
+  /// Higher than any descriptor that was watched.
+  [[nodiscard]] std::size_t size() const noexcept { return watches_.size(); }
+  [[nodiscard]] bool is_beyond(int fd) const noexcept { return !has(fd); }
+
   /// In place of what was wanted of it: a new generation.
   void replace(Watch& watch, Interest interest, Trigger trigger, void* owner) noexcept;
   void remove(Watch& watch) noexcept;
@@ -73,7 +78,7 @@ class WatchTable {
   }
   [[nodiscard]] bool full() const noexcept { return events_ == kBatch; }
   [[nodiscard]] std::span<const Event> batch() const noexcept { return {batch_events_, events_}; }
-  /// `what` may contain what is not wanted. Not to be called when full().
+  /// `what` is not 0. Not to be called when full().
   void report(Watch& watch, Interest what) noexcept;
 
  private:
@@ -93,9 +98,9 @@ class WatchTable {
   Event batch_events_[kBatch];
 };
 
-/// What poll(2) says of a descriptor, said as an Interest, and the other way round. The bits of
-/// epoll have the same values.
-[[nodiscard]] Interest interest_of(std::uint32_t poll_events) noexcept;
+/// What to ask of poll(2). The bits of epoll have the same values.
 [[nodiscard]] std::uint32_t poll_events_of(Interest interest) noexcept;
+/// What it answers, as far as it is wanted; 0: nothing.
+[[nodiscard]] Interest wanted_of(std::uint32_t poll_events, Interest interest) noexcept;
 
 }  // namespace penstock::io_uring

@@ -9,7 +9,6 @@ import socket
 import sys
 import threading
 from asyncio import base_events, events, format_helpers
-from asyncio.log import logger
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -181,11 +180,16 @@ class ErlangEventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
             handle._run()
             seconds = self.time() - start
             if seconds >= self.slow_callback_duration:
-                logger.warning(
+                base_events.logger.warning(
                     "Executing %s took %.3f seconds", base_events._format_handle(handle), seconds
                 )
         finally:
             self._current_handle = None
+
+    def _check_socket(self, sock: socket.socket) -> None:
+        base_events._check_ssl_socket(sock)
+        if self._debug and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")
 
     # Signals: their pipe exists once somebody wants it.
 

@@ -13,6 +13,7 @@
 #include "fd.hpp"
 #include "penstock/io_uring/reactor.hpp"
 #include "support.hpp"
+#include "uring_reactor.hpp"
 
 /// What the tests of reactors share: each runs on every backend.
 namespace penstock::io_uring::test {
@@ -20,7 +21,15 @@ namespace penstock::io_uring::test {
 using penstock::test::deadline;
 using penstock::test::scaled;
 
-inline std::unique_ptr<Reactor> make(Preference preference) { return Reactor::create(preference); }
+/// A backend; of io_uring in each of its modes.
+enum class Kind { epoll, io_uring, cooperative, plain };
+
+inline std::unique_ptr<Reactor> make(Kind kind) {
+  if (kind == Kind::epoll) return Reactor::create(Preference::epoll);
+  if (kind == Kind::io_uring) return Reactor::create(Preference::io_uring);
+  const auto mode = kind == Kind::plain ? Ring::Mode::plain : Ring::Mode::cooperative;
+  return UringReactor::create({.best = mode});
+}
 
 /// Two connected sockets that do not block.
 struct Pair {
@@ -54,9 +63,15 @@ struct Pair {
 };
 
 /// Fixture of a test that runs on every backend.
-class OnEach : public testing::TestWithParam<Preference> {
+class OnEach : public testing::TestWithParam<Kind> {
  protected:
-  void SetUp() override { ASSERT_NE(reactor, nullptr); }
+  void SetUp() override {
+    ASSERT_NE(reactor, nullptr);
+    ASSERT_EQ(reactor->backend(), expected());
+  }
+  [[nodiscard]] static Backend expected() {
+    return GetParam() == Kind::epoll ? Backend::epoll : Backend::io_uring;
+  }
 
   /// One wait as a loop does it, for a short time if nothing happens.
   std::span<const Event> wait(std::int64_t patience_ns = 20'000'000) {
@@ -76,10 +91,16 @@ class OnEach : public testing::TestWithParam<Preference> {
     ADD_FAILURE() << "nothing was reported";
     return 0;
   }
-  /// That nothing is reported.
+  /// That nothing is reported, and that a wait lasts, but for a few turns.
   void expect_silence() {
     EXPECT_TRUE(reactor->poll().empty());
-    EXPECT_TRUE(wait().empty());
+    int turns = 0;
+    for (std::int64_t const until = now_ns() + 10'000'000; now_ns() < until; ++turns) {
+      reactor->prepare_to_wait();
+      EXPECT_TRUE(reactor->wait(until).empty());
+      reactor->after_wait();
+    }
+    EXPECT_LT(turns, 10);
   }
 
   std::unique_ptr<Reactor> reactor = make(GetParam());
@@ -87,12 +108,15 @@ class OnEach : public testing::TestWithParam<Preference> {
   int owners[4] = {};
 };
 
-inline std::string name_of(const testing::TestParamInfo<Preference>& info) {
-  return info.param == Preference::epoll ? "epoll" : "io_uring";
+inline std::string name_of(const testing::TestParamInfo<Kind>& info) {
+  constexpr const char* names[] = {"epoll", "io_uring", "cooperative", "plain"};
+  return names[static_cast<int>(info.param)];
 }
 
-#define PENSTOCK_ON_EACH_BACKEND(suite)                                                           \
-  INSTANTIATE_TEST_SUITE_P(Each, suite, testing::Values(Preference::epoll, Preference::io_uring), \
+#define PENSTOCK_ON_EACH_BACKEND(suite)                                                 \
+  INSTANTIATE_TEST_SUITE_P(Each, suite,                                                 \
+                           testing::Values(test::Kind::epoll, test::Kind::io_uring,     \
+                                           test::Kind::cooperative, test::Kind::plain), \
                            penstock::io_uring::test::name_of)
 
 }  // namespace penstock::io_uring::test
