@@ -94,4 +94,6 @@ def steps() -> list[Step]:
                  "bench-bytes"),
         _program("/usr/bin/python3", "wsgi.py", "a WSGI application beside gunicorn and uWSGI",
                  "bench-calls"),
+        _program("/usr/bin/python3", "loop.py", "ErlangEventLoop beside asyncio and uvloop",
+                 "bench-wsgi"),
     ]

@@ -170,6 +170,19 @@ def _served(name: str, about: str, *patterns: str) -> Step:
     return Step(name, about, body, ("build-erlang",))
 
 
+def asyncio_tests(name: str, about: str, build_name: str, python: str | None, backend: str) -> Step:
+    """CPython's tests of event loops, on ours."""
+
+    def body(job: Job) -> Counts:
+        interpreter = python or pythons.chosen()
+        settings = {"PYTHONPATH": str(build.BUILD / build_name / "python"),
+                    "PENSTOCK_LOOP_BACKEND": backend}
+        return job.tests(["/usr/bin/python3", "-B", "tests/system/asyncio/run.py", "--python",
+                          interpreter], counts.unittest, env=settings, timeout=600)
+
+    return Step(name, about, body, (f"build-{build_name}",))
+
+
 def _skipped(name: str, about: str, reason: str) -> Step:
     def body(job: Job) -> Counts:
         job.note(f"skipped: {reason}")
@@ -191,6 +204,8 @@ def _other_pythons() -> list[Step]:
         steps.append(build.for_python(version))
         run = pytest(f"pytest-{version}", f"Python API {about}", folder, python)
         steps.append(Step(run.name, run.about, run.body, (f"build-{version}",)))
+        steps.append(asyncio_tests(f"asyncio-{version}", f"CPython's loop tests {about}", folder,
+                                   python, "io_uring"))
         steps.append(common_test(f"ct-{version}", f"Common Test {about}", (f"build-{version}",),
                                  build.BUILD / folder / "priv"))
     return steps
@@ -216,6 +231,8 @@ def steps() -> list[Step]:
               "tests/python/python_runtime_tests"),
         common_test("ct", "Common Test", ()),
         pytest("pytest", "Python API", "release", None),
+        *(asyncio_tests(f"asyncio-{backend}", f"CPython's loop tests on {backend}", "release",
+                        None, backend) for backend in ("epoll", "io_uring")),
         common_test("ct-asan", "Common Test, ASAN and UBSAN in the VM", ("build-asan",),
                     build.BUILD / "asan/priv", asan_vm),
         common_test("ct-tsan", "Common Test, TSAN in the VM", ("build-tsan",),
