@@ -11,6 +11,7 @@
 #include "handle.hpp"
 #include "loop_library.hpp"
 #include "loop_reactor.hpp"
+#include "loop_source.hpp"
 #include "module_state.hpp"
 #include "ready_queue.hpp"
 #include "shared_context.hpp"
@@ -54,6 +55,12 @@ class LoopCore {
                                PyObject* context = nullptr);
   /// Calls the method call_exception_handler with a dict. False: an exception is set.
   [[nodiscard]] bool call_exception_handler(PyObject* context);
+
+  /// What it looks at in each iteration from now on. False: MemoryError is set.
+  [[nodiscard]] bool add_source(LoopSource& source);
+  void remove_source(const LoopSource& source) noexcept;
+  /// After reactor().
+  [[nodiscard]] const Ref<LoopReactor>& shared_reactor() const noexcept { return reactor_; }
 
   // For its methods and handles.
 
@@ -140,6 +147,7 @@ class LoopCore {
   void drop_events(const Watcher& watcher) noexcept;
   void take(std::span<const io_uring::Event> events);
   [[nodiscard]] bool dispatch();
+  [[nodiscard]] bool serve_sources();
   [[nodiscard]] bool add_due();
   [[nodiscard]] bool run_ready();
   [[nodiscard]] bool run_one(PyObject* handle);
@@ -160,6 +168,7 @@ class LoopCore {
   std::vector<Watcher*> watchers_;                    // By descriptor.
   std::vector<std::unique_ptr<FdWatch>> fd_watches_;  // By descriptor.
   std::vector<FdWatch*> unsettled_;
+  std::vector<LoopSource*> sources_;
   std::unique_ptr<char[]> scratch_;
   std::size_t last_received_ = 0;
   std::size_t watched_ = 0;              // Descriptors.
