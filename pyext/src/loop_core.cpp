@@ -151,7 +151,7 @@ bool LoopCore::run_once() {
   if (!iteration.may_run()) return false;
   timers_.drop_cancelled();
   const bool has_work = !ready_.empty() || is_stopping_ || next_event_ < events_.size();
-  return (has_work ? look() : sleep()) && dispatch() && serve_source() && add_due() && run_ready();
+  return (has_work ? look() : sleep()) && dispatch() && serve_sources() && add_due() && run_ready();
 }
 
 bool LoopCore::run() {
@@ -176,7 +176,9 @@ bool LoopCore::sleep() {
     return timers_.empty() ? Reactor::no_deadline : deadline_of_seconds_exactly(timers_.first());
   };
   // Others may have the GIL meanwhile, and add something.
-  if (source_ != nullptr && source_->comes_soon(next_deadline())) return look();
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    if (sources_[i]->comes_soon(next_deadline())) return look();
+  }
   const std::int64_t deadline = next_deadline();
   if (!ready_.empty() || is_stopping_ || deadline <= now_ns()) return look();
   settle_all();
@@ -184,7 +186,8 @@ bool LoopCore::sleep() {
   const Ref<LoopReactor> alive = reactor_;
   std::span<const Event> events;
   waited_for->prepare_to_wait();
-  if (source_ != nullptr && source_->has_come()) {
+  for (LoopSource* const source : sources_) {
+    if (!source->has_come()) continue;
     waited_for->after_wait();
     return look();
   }
@@ -218,7 +221,25 @@ bool LoopCore::dispatch() {
   return true;
 }
 
-bool LoopCore::serve_source() { return source_ == nullptr || source_->serve(); }
+bool LoopCore::serve_sources() {
+  // One may go, or come, while it is served.
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    if (!sources_[i]->serve()) return false;
+  }
+  return true;
+}
+
+bool LoopCore::add_source(LoopSource& source) {
+  try {
+    sources_.push_back(&source);
+    return true;
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+    return false;
+  }
+}
+
+void LoopCore::remove_source(const LoopSource& source) noexcept { std::erase(sources_, &source); }
 
 bool LoopCore::add_due() {
   if (timers_.empty()) return true;
