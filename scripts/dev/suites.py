@@ -45,15 +45,16 @@ def gtest(name: str, about: str, build_name: str, *programs: str,
 
 
 def pytest(name: str, about: str, build_name: str, python: str | None,
-           env: Mapping[str, str] | None = None) -> Step:
+           env: Mapping[str, str] | None = None, files: str = "test_*.py") -> Step:
     def body(job: Job) -> Counts:
         interpreter = python or pythons.chosen()
         path = [str(build.BUILD / build_name / "python"), pythons.pytest_path(interpreter)]
         settings = {"PYTHONPATH": ":".join(filter(None, path)), "PYTHONDONTWRITEBYTECODE": "1",
                     **(env or {})}
         job.note(f"Python {pythons.version_of(interpreter)}")
-        return job.tests([interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-                          "-rs", "tests/python"], counts.pytest, env=settings, timeout=900)
+        found = sorted(Path(ROOT, "tests/python").glob(files))
+        return job.tests([interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs",
+                          *found], counts.pytest, env=settings, timeout=900)
 
     return Step(name, about, body, (f"build-{build_name}",))
 
@@ -180,6 +181,21 @@ def asyncio_tests(name: str, about: str, build_name: str, python: str | None, ba
     return Step(name, about, body, (f"build-{build_name}",))
 
 
+def _asyncio_users(job: Job) -> Counts:
+    """On both backends. Their packages are Debian's, and for its Python only."""
+    if pythons.chosen() != pythons.DEFAULT:
+        job.note("skipped: there are no such packages for this Python")
+        return Counts(skipped=1)
+    total = Counts()
+    for backend in ("epoll", "io_uring"):
+        settings = {"PYTHONPATH": str(build.BUILD / "release/python"),
+                    "PENSTOCK_LOOP_BACKEND": backend}
+        total += job.tests(["/usr/bin/python3", "-B", "-m", "unittest", "discover", "-v", "-s",
+                            "tests/system/asyncio", "-p", "test_*.py"], counts.unittest,
+                           env=settings, timeout=300)
+    return total
+
+
 def _skipped(name: str, about: str, reason: str) -> Step:
     def body(job: Job) -> Counts:
         job.note(f"skipped: {reason}")
@@ -230,6 +246,10 @@ def steps() -> list[Step]:
         pytest("pytest", "Python API", "release", None),
         *(asyncio_tests(f"asyncio-{backend}", f"CPython's loop tests on {backend}", "release",
                         None, backend) for backend in ("epoll", "io_uring")),
+        pytest("pytest-epoll", "the event loop on epoll", "release", None,
+               {"PENSTOCK_LOOP_BACKEND": "epoll"}, "test_loop_*.py"),
+        Step("asyncio-users", "aiohttp and uvicorn on our loop", _asyncio_users,
+             ("build-release",)),
         common_test("ct-asan", "Common Test, ASAN and UBSAN in the VM", ("build-asan",),
                     build.BUILD / "asan/priv", asan_vm),
         common_test("ct-tsan", "Common Test, TSAN in the VM", ("build-tsan",),
