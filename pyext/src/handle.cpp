@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstring>
 #include <utility>
 
 #include "exceptions.hpp"
@@ -24,12 +25,34 @@ LoopLibrary& library_of(const HandleObject& self) noexcept {
   return LoopCore::of(self.loop).library();
 }
 
+/// What the interpreter keeps in front of an instance: the links of the collector, and since 3.12
+/// the weak references.
+std::size_t size_in_front(const PyTypeObject* type) noexcept {
+#if PY_VERSION_HEX >= 0x030C0000
+  if ((type->tp_flags & Py_TPFLAGS_MANAGED_WEAKREF) != 0) return 4 * sizeof(void*);
+#endif
+  (void)type;
+  return 2 * sizeof(void*);
+}
+
+/// The collector follows handles, but is not to be called because there are many: with
+/// PyObject_GC_New, who makes 10,000 timers pays most of all for fifteen collections in vain.
+HandleObject* new_memory(PyTypeObject* type) {
+  const std::size_t in_front = size_in_front(type);
+  void* const memory = PyObject_Malloc(in_front + sizeof(HandleObject));
+  if (memory == nullptr) {
+    PyErr_NoMemory();
+    return nullptr;
+  }
+  std::memset(memory, 0, in_front);
+  void* const object = static_cast<std::byte*>(memory) + in_front;
+  return reinterpret_cast<HandleObject*>(PyObject_Init(static_cast<PyObject*>(object), type));
+}
+
 /// One that was used before, or a new one; nullptr: MemoryError is set.
 HandleObject* allocate(LoopLibrary& library, bool is_timer) {
   LoopLibrary::Spare& spare = library.spare[is_timer ? 1 : 0];
-  if (spare.count == 0) {
-    return PyObject_GC_New(HandleObject, is_timer ? library.timer_type : library.handle_type);
-  }
+  if (spare.count == 0) return new_memory(is_timer ? library.timer_type : library.handle_type);
   HandleObject* const self = spare.handles[--spare.count];
   _Py_NewReference(reinterpret_cast<PyObject*>(self));
   return self;
@@ -54,9 +77,12 @@ bool set_arguments(HandleObject& self, const Callback& callback) {
 }
 
 /// False: an exception is set.
-bool set_context(HandleObject& self, PyObject* context) {
+bool set_context(HandleObject& self, LoopCore& loop, PyObject* context) {
   if (context == nullptr) {
-    self.context = PyContext_CopyCurrent();
+    self.shares_context = loop.library().can_share_contexts;
+    self.context = (self.shares_context ? loop.shared_context().current()
+                                        : PyRef::steal(PyContext_CopyCurrent()))
+                       .take();
   } else if (PyContext_CheckExact(context)) {
     self.context = PyRef::borrow(context).take();
   } else {
@@ -64,6 +90,16 @@ bool set_context(HandleObject& self, PyObject* context) {
                  Py_TYPE(context)->tp_name);
   }
   return self.context != nullptr;
+}
+
+/// Makes the context the handle's own. False: MemoryError is set.
+bool own_context(HandleObject& self) {
+  if (!self.shares_context) return true;
+  PyRef own = PyRef::steal(PyContext_Copy(self.context));
+  if (!own) return false;
+  self.shares_context = false;
+  drop(std::exchange(self.context, own.take()));
+  return true;
 }
 
 bool set_traceback(HandleObject& self, const LoopLibrary& library) {
@@ -91,8 +127,9 @@ PyRef new_object(LoopCore& loop, bool is_timer, double when, const Callback& cal
   self->when = when;
   self->is_cancelled = false;
   self->is_scheduled = false;
+  self->shares_context = false;
   PyRef result = PyRef::steal(reinterpret_cast<PyObject*>(self));
-  const bool done = set_arguments(*self, callback) && set_context(*self, callback.context);
+  const bool done = set_arguments(*self, callback) && set_context(*self, loop, callback.context);
   PyObject_GC_Track(self);
   if (!done || (loop.is_debug() && !set_traceback(*self, library))) return {};
   return result;
@@ -139,7 +176,7 @@ void handle_dealloc(PyObject* object) {
     spare.handles[spare.count++] = &self;  // With its type's reference.
     return;
   }
-  free_instance(object);
+  free_handle(self);
 }
 
 // Running
@@ -163,8 +200,8 @@ PyObject* call(const HandleObject& self) {
   return PyObject_Call(callback.get(), args.get(), nullptr);
 }
 
-PyRef call_in_context(const HandleObject& self) {
-  if (PyContext_Enter(self.context) != 0) return {};
+PyRef call_in_context(HandleObject& self) {
+  if (!own_context(self) || PyContext_Enter(self.context) != 0) return {};
   PyRef result = PyRef::steal(call(self));
   if (PyContext_Exit(self.context) != 0) return {};
   return result;
@@ -201,7 +238,8 @@ PyObject* handle_cancelled(PyObject* object, PyObject*) {
 }
 
 PyObject* handle_context(PyObject* object, PyObject*) {
-  return PyRef::borrow(as_handle(object).context).take();
+  HandleObject& self = as_handle(object);
+  return own_context(self) ? PyRef::borrow(self.context).take() : nullptr;
 }
 
 PyObject* handle_when(PyObject* object, PyObject*) {
@@ -215,6 +253,7 @@ PyObject* get_args(PyObject* object, void*) {
   return self.form == Form::none ? PyTuple_New(0) : PyTuple_Pack(1, self.args);
 }
 
+PyObject* get_context(PyObject* object, void*) { return handle_context(object, nullptr); }
 PyObject* get_cancelled(PyObject* object, void*) { return handle_cancelled(object, nullptr); }
 PyObject* get_when(PyObject* object, void*) { return handle_when(object, nullptr); }
 PyObject* get_scheduled(PyObject* object, void*) {
@@ -244,12 +283,14 @@ PyMethodDef timer_methods[] = {
 PyGetSetDef handle_properties[] = {
     {"_args", get_args, nullptr, nullptr, nullptr},
     {"_cancelled", get_cancelled, nullptr, nullptr, nullptr},
+    {"_context", get_context, nullptr, nullptr, nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
 };
 
 PyGetSetDef timer_properties[] = {
     {"_args", get_args, nullptr, nullptr, nullptr},
     {"_cancelled", get_cancelled, nullptr, nullptr, nullptr},
+    {"_context", get_context, nullptr, nullptr, nullptr},
     {"_scheduled", get_scheduled, nullptr, nullptr, nullptr},
     {"_when", get_when, nullptr, nullptr, nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr},
@@ -317,6 +358,11 @@ PyTypeObject* make(PyObject* module, PyType_Spec& spec, PyObject* base) {
 }
 
 }  // namespace
+
+void free_handle(HandleObject& handle) noexcept {
+  const PyRef type = PyRef::steal(reinterpret_cast<PyObject*>(Py_TYPE(&handle)));
+  PyObject_Free(reinterpret_cast<std::byte*>(&handle) - size_in_front(Py_TYPE(&handle)));
+}
 
 bool is_handle(const ModuleState& state, PyObject* object) noexcept {
   return Py_TYPE(object) == state.loops.handle_type || Py_TYPE(object) == state.loops.timer_type;

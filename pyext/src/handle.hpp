@@ -39,7 +39,8 @@ struct HandleObject {
   double when;  ///< Of a timer: seconds of the loop's clock.
   enum class Form : std::uint8_t { none, single, tuple } form;
   bool is_cancelled;
-  bool is_scheduled;  ///< A timer that is in the heap.
+  bool is_scheduled;    ///< A timer that is in the heap.
+  bool shares_context;  ///< `context` is to be copied before it is used or shown.
 };
 
 [[nodiscard]] inline HandleObject& as_handle(PyObject* object) noexcept {
@@ -59,6 +60,9 @@ struct HandleObject {
 /// Calls the callback of a handle that is not cancelled. What it raises goes to the loop's
 /// exception handler. False: KeyboardInterrupt or SystemExit is set, which end the loop's run.
 [[nodiscard]] bool run(HandleObject& handle);
+
+/// Gives back the memory of one that has been emptied, and its reference to the type.
+void free_handle(HandleObject& handle) noexcept;
 
 /// Makes the types, which needs asyncio. False: an exception is set.
 [[nodiscard]] bool make_handle_types(PyObject* module, ModuleState& state);

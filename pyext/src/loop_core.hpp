@@ -13,6 +13,7 @@
 #include "loop_reactor.hpp"
 #include "module_state.hpp"
 #include "ready_queue.hpp"
+#include "shared_context.hpp"
 #include "timer_heap.hpp"
 #include "watcher.hpp"
 
@@ -111,6 +112,7 @@ class LoopCore {
   void set_thread(unsigned long thread) noexcept { thread_ = thread; }
   [[nodiscard]] unsigned long thread() const noexcept { return thread_; }
   [[nodiscard]] PyRef& task_factory() noexcept { return task_factory_; }
+  [[nodiscard]] SharedContext& shared_context() noexcept { return shared_context_; }
   /// {"loop": the loop}, to make futures and tasks with; nullptr: an exception is set.
   [[nodiscard]] PyObject* loop_keyword();
 
@@ -134,6 +136,7 @@ class LoopCore {
   bool is_iterating_ = false;
   unsigned long thread_ = 0;
   PyRef task_factory_;
+  SharedContext shared_context_;
   PyRef loop_keyword_;
   ReadyQueue ready_;
   TimerHeap timers_;

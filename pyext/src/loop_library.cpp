@@ -3,7 +3,7 @@
 
 #include "handle.hpp"
 #include "module_state.hpp"
-#include "types.hpp"
+#include "shared_context.hpp"
 
 namespace penstock::python {
 
@@ -30,9 +30,7 @@ bool find_create_task(PyObject*& place) {
 void LoopLibrary::forget() {
   max_spare = 0;
   for (Spare& each : spare) {
-    while (each.count > 0) {
-      free_instance(reinterpret_cast<PyObject*>(each.handles[--each.count]));
-    }
+    while (each.count > 0) free_handle(*each.handles[--each.count]);
   }
 }
 
@@ -49,6 +47,7 @@ PyObject* prepare_loops(PyObject* module, PyObject*) {
                     find(library.current_frame, "sys", "_getframe") &&
                     find_create_task(library.create_task) && make_handle_types(module, state);
   if (!done) return nullptr;
+  library.can_share_contexts = SharedContext::is_possible();
   Py_RETURN_NONE;
 }
 

@@ -28,6 +28,8 @@ struct LoopLibrary {
   PyObject* context_keyword = nullptr;  ///< "context"
   PyObject* no_arguments = nullptr;     ///< ()
 
+  bool can_share_contexts = false;  ///< See SharedContext.
+
   /// Memory of handles that are gone, each with its type's reference: [0] handles, [1] timers.
   struct Spare {
     std::array<HandleObject*, 256> handles{};

@@ -37,6 +37,11 @@ class ReadyQueue {
   /// Not when empty.
   [[nodiscard]] PyRef pop() noexcept { return PyRef::steal(slots_[head_++ & mask_]); }
 
+  /// Has the processor fetch the handle at `index`, if there is one.
+  void prefetch(std::size_t index) const noexcept {
+    if (index < size()) __builtin_prefetch((*this)[index]);
+  }
+
   /// What a handle drops may add others; these go as well.
   void clear() {
     while (!empty()) (void)pop();
