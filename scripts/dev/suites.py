@@ -186,13 +186,17 @@ def _asyncio_users(job: Job) -> Counts:
     if pythons.chosen() != pythons.DEFAULT:
         job.note("skipped: there are no such packages for this Python")
         return Counts(skipped=1)
-    total = Counts()
-    for backend in ("epoll", "io_uring"):
+
+    def found(pattern: str, backend: str) -> Counts:
         settings = {"PYTHONPATH": str(build.BUILD / "release/python"),
                     "PENSTOCK_LOOP_BACKEND": backend}
-        total += job.tests(["/usr/bin/python3", "-B", "-m", "unittest", "discover", "-v", "-s",
-                            "tests/system/asyncio", "-p", "test_*.py"], counts.unittest,
-                           env=settings, timeout=300)
+        return job.tests(["/usr/bin/python3", "-B", "-m", "unittest", "discover", "-v", "-s",
+                          "tests/system/asyncio", "-p", pattern], counts.unittest, env=settings,
+                         timeout=300)
+
+    total = found("test_runner.py", "auto")
+    for backend in ("epoll", "io_uring"):
+        total += found("test_aiohttp.py", backend) + found("test_uvicorn.py", backend)
     return total
 
 
