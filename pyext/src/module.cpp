@@ -19,6 +19,7 @@
 #include "opaque.hpp"
 #include "output.hpp"
 #include "penstock/host.hpp"
+#include "socket_awaitable.hpp"
 
 namespace penstock::python {
 
@@ -112,7 +113,8 @@ int execute(PyObject* module) {
       add_awaitable_type(module, *state) && add_endpoint_type(module, *state) &&
       add_inbox_reader_type(module, *state) && add_marker_types(module, *state) &&
       add_buffer_errors(module, *state) && add_buffer_type(module, *state) &&
-      add_loop_type(module, *state) && PyModule_AddFunctions(module, output_functions) == 0 &&
+      add_loop_type(module, *state) && add_socket_awaitable_type(module, *state) &&
+      PyModule_AddFunctions(module, output_functions) == 0 &&
       PyModule_AddObjectRef(module, "is_inside_erlang", host() != nullptr ? Py_True : Py_False) ==
           0 &&
       (host() != nullptr || add_test_functions(module));

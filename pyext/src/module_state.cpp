@@ -70,6 +70,8 @@ bool for_each_name(Function function, ModuleState::Names& names) {
       {&names.run_watched, "_run_watched"},
       {&names.call_exception_handler, "call_exception_handler"},
       {&names.ensure_fd_no_transport, "_ensure_fd_no_transport"},
+      {&names.transports, "_transports"},
+      {&names.data, "data"},
   };
   return std::all_of(std::begin(table), std::end(table), function);
 }

@@ -74,6 +74,8 @@ struct ModuleState {
     PyObject* run_watched = nullptr;
     PyObject* call_exception_handler = nullptr;
     PyObject* ensure_fd_no_transport = nullptr;
+    PyObject* transports = nullptr;
+    PyObject* data = nullptr;
 
     /// False: an exception is set.
     bool intern();
