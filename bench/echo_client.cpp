@@ -143,6 +143,9 @@ std::vector<double> exchange(int poll, std::vector<Connection>& connections, dou
   }
   for (std::size_t under_way = connections.size(); under_way > 0;) {
     const int count = epoll_wait(poll, events.data(), static_cast<int>(events.size()), 10'000);
+    if (count < 0 && errno == EINTR) {
+      continue;  // The machine was stopped for a while.
+    }
     if (count <= 0) {
       errno = count == 0 ? ETIMEDOUT : errno;
       fail("epoll_wait");
