@@ -129,7 +129,7 @@ class Figures:
         return found
 
     def print(self) -> None:
-        names, width = [*LOOPS, LIMIT], 19
+        names, width = [*LOOPS, LIMIT], 21
         print(f"{'':38}" + "".join(f"{name:>{width}}" for name in names))
         results = {(found["name"], found["unit"]): found for found in self.results()}
         for row, unit in self._values:
