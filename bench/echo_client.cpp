@@ -130,15 +130,22 @@ class Connection {
   Clock::time_point since_;
 };
 
-/// Latencies in microseconds of the requests that ended after the warm-up.
-std::vector<double> exchange(int poll, double seconds) {
+/// Latencies in microseconds of the requests that ended after the warm-up. Ends when all that was
+/// sent has come back: a server that is cut off would have other things to do than the next row.
+std::vector<double> exchange(int poll, std::vector<Connection>& connections, double seconds) {
   std::vector<double> latencies;
   std::vector<char> scratch(1U << 18U);
   std::array<epoll_event, 128> events{};
   const auto begin = Clock::now() + std::chrono::duration<double>(seconds / 10);
   const auto end = begin + std::chrono::duration<double>(seconds);
-  for (auto now = Clock::now(); now < end;) {
+  for (auto& connection : connections) {
+    connection.start();
+  }
+  for (std::size_t under_way = connections.size(); under_way > 0;) {
     const int count = epoll_wait(poll, events.data(), static_cast<int>(events.size()), 10'000);
+    if (count < 0 && errno == EINTR) {
+      continue;  // The machine was stopped for a while.
+    }
     if (count <= 0) {
       errno = count == 0 ? ETIMEDOUT : errno;
       fail("epoll_wait");
@@ -149,16 +156,20 @@ std::vector<double> exchange(int poll, double seconds) {
       if ((event.events & EPOLLOUT) != 0) {
         connection.send_more();
       }
-      if ((event.events & ~static_cast<unsigned>(EPOLLOUT)) != 0 && connection.receive(scratch)) {
-        now = Clock::now();
-        if (now >= begin) {
-          latencies.push_back(
-              std::chrono::duration<double, std::micro>(now - connection.since()).count());
-        }
-        connection.start();
+      if ((event.events & ~static_cast<unsigned>(EPOLLOUT)) == 0 || !connection.receive(scratch)) {
+        continue;
       }
+      const auto now = Clock::now();
+      if (now >= end) {
+        --under_way;
+        continue;
+      }
+      if (now >= begin) {
+        latencies.push_back(
+            std::chrono::duration<double, std::micro>(now - connection.since()).count());
+      }
+      connection.start();
     }
-    now = Clock::now();
   }
   return latencies;
 }
@@ -179,10 +190,7 @@ int main(int argc, char** argv) {
   while (connections.size() < connections.capacity()) {
     connections.emplace_back(poll, address, message);
   }
-  for (auto& connection : connections) {
-    connection.start();
-  }
-  auto latencies = exchange(poll, seconds);
+  auto latencies = exchange(poll, connections, seconds);
   if (latencies.empty()) {
     std::fputs("not one request ended\n", stderr);
     return 1;

@@ -7,8 +7,9 @@ Echo over TCP and unix sockets (bench/loop_server.py, loaded by bench/echo_clien
 to a processor of its own), and what a loop does without a network (bench/loop_functions.py). All
 loops wait in processes of their own while each row is measured on each of them in turn, and that
 several times, so that a change of the machine's mood meets all. A row of echo is requests per
-second, and once more the processor time that the server took for one, which is steadier.
-`times_uvloop` is the median of the ratios within the rounds, above 1 where better.
+second, and once more the processor time that the server took for one, which is steadier; beside
+the loops stands what a server in C++ does (bench/echo_server.cpp), as the limit. `times_uvloop` is
+the median of the ratios within the rounds, above 1 where better.
 
 --quick: fewer rows, rounds and repetitions, some seconds in all. --only echo_tcp_protocol*: those
 rows. PENSTOCK_PYTHON: another Python; BUILD: another folder than build/release.
@@ -40,6 +41,7 @@ LOOPS = {
     "io_uring": ("erlang:new_event_loop", {"PENSTOCK_LOOP_BACKEND": "io_uring"}),
 }
 BASELINE = "uvloop"
+LIMIT = "c_epoll"
 CLIENT_CPU, LOOP_CPU = 0, (os.cpu_count() or 2) - 1
 SHAPES = {"1x1KiB": (1, 1024), "10x1KiB": (10, 1024), "100x1KiB": (100, 1024),
           "1x100KiB": (1, 102400), "10x100KiB": (10, 102400)}
@@ -73,12 +75,14 @@ class Process:
 
 @contextlib.contextmanager
 def started(name: str, script: str, *arguments: str) -> Iterator[Process]:
-    factory, env = LOOPS[name]
+    factory, env = LOOPS.get(name, ("", {}))
     path = f"{BUILD / 'python'}:{os.environ.get('PYTHONPATH', '')}"
-    popen = subprocess.Popen(
-        ["taskset", "-c", str(LOOP_CPU), PYTHON, "-B", str(ROOT / "bench" / script), factory,
-         *arguments], env=os.environ | env | {"PYTHONPATH": path}, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    program = [PYTHON, "-B", str(ROOT / "bench" / script), factory]
+    if name == LIMIT:
+        program = [str(BUILD / "bench/echo_server")]
+    popen = subprocess.Popen(["taskset", "-c", str(LOOP_CPU), *program, *arguments], text=True,
+                             env=os.environ | env | {"PYTHONPATH": path}, stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE)
     try:
         yield Process(name, popen)
     finally:
@@ -125,12 +129,12 @@ class Figures:
         return found
 
     def print(self) -> None:
-        width = 24
-        print(f"{'':38}" + "".join(f"{name:>{width}}" for name in LOOPS))
+        names, width = [*LOOPS, LIMIT], 21
+        print(f"{'':38}" + "".join(f"{name:>{width}}" for name in names))
         results = {(found["name"], found["unit"]): found for found in self.results()}
         for row, unit in self._values:
             cells = []
-            for loop in LOOPS:
+            for loop in names:
                 found = results.get((f"{row}_{loop}", unit))
                 text = "-" if found is None else f"{found['median']:.5g}"
                 if found is not None and "times_uvloop" in found:
@@ -162,12 +166,14 @@ def measure(chosen: argparse.Namespace) -> Figures:
                 server = stack.enter_context(started(name, "loop_server.py", str(sockets)))
                 server.addresses = json.loads(server.answer())
                 servers.append(server)
-            if functions:
+            if functions and name != LIMIT:
                 workers.append(stack.enter_context(started(name, "loop_functions.py")))
         for _ in range(chosen.rounds):
             for row in echo:
                 _, family, mode, shape = row.split("_")
                 for server in servers:
+                    if f"{family}_{mode}" not in server.addresses:
+                        continue
                     before = server.cpu_ns()
                     rate = load(server.addresses[f"{family}_{mode}"], shape, seconds)
                     # The warm-up, a tenth more, is in the time of the processor.
@@ -198,7 +204,8 @@ def main() -> None:
     parser.add_argument("file", nargs="?")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", nargs="+", default=["*"])
-    parser.add_argument("--loops", nargs="+", default=list(LOOPS), choices=LOOPS)
+    parser.add_argument("--loops", nargs="+", default=[*LOOPS, LIMIT],
+                        choices=[*LOOPS, LIMIT])
     parser.add_argument("--rounds", type=int, default=0)
     chosen = parser.parse_args()
     chosen.rounds = chosen.rounds or (2 if chosen.quick else 5)

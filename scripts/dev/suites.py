@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Steps that run tests: core, models, Common Test, pytest, install tests, docs, demo."""
 
+import ctypes
+import errno
 import os
 import re
 import subprocess
@@ -45,15 +47,16 @@ def gtest(name: str, about: str, build_name: str, *programs: str,
 
 
 def pytest(name: str, about: str, build_name: str, python: str | None,
-           env: Mapping[str, str] | None = None) -> Step:
+           env: Mapping[str, str] | None = None, files: str = "test_*.py") -> Step:
     def body(job: Job) -> Counts:
         interpreter = python or pythons.chosen()
         path = [str(build.BUILD / build_name / "python"), pythons.pytest_path(interpreter)]
         settings = {"PYTHONPATH": ":".join(filter(None, path)), "PYTHONDONTWRITEBYTECODE": "1",
                     **(env or {})}
         job.note(f"Python {pythons.version_of(interpreter)}")
-        return job.tests([interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-                          "-rs", "tests/python"], counts.pytest, env=settings, timeout=900)
+        found = sorted(Path(ROOT, "tests/python").glob(files))
+        return job.tests([interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs",
+                          *found], counts.pytest, env=settings, timeout=900)
 
     return Step(name, about, body, (f"build-{build_name}",))
 
@@ -170,10 +173,21 @@ def _served(name: str, about: str, *patterns: str) -> Step:
     return Step(name, about, body, ("build-erlang",))
 
 
+@cache
+def has_io_uring() -> bool:
+    """Whether the kernel answers a nonsensical io_uring_setup with what is wrong with it, and not
+    by refusing it. Asked without our code, whose faults must not look like a kernel's."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.syscall(425, 1, None) == -1 and ctypes.get_errno() == errno.EFAULT
+
+
 def asyncio_tests(name: str, about: str, build_name: str, python: str | None, backend: str) -> Step:
     """CPython's tests of event loops, on ours."""
 
     def body(job: Job) -> Counts:
+        if backend == "io_uring" and not has_io_uring():
+            job.note("skipped: the kernel, or a guard of it, refuses io_uring")
+            return Counts(skipped=1)
         interpreter = python or pythons.chosen()
         settings = {"PYTHONPATH": str(build.BUILD / build_name / "python"),
                     "PENSTOCK_LOOP_BACKEND": backend}
@@ -181,6 +195,25 @@ def asyncio_tests(name: str, about: str, build_name: str, python: str | None, ba
                           interpreter], counts.unittest, env=settings, timeout=600)
 
     return Step(name, about, body, (f"build-{build_name}",))
+
+
+def _asyncio_users(job: Job) -> Counts:
+    """On both backends. Their packages are Debian's, and for its Python only."""
+    if pythons.chosen() != pythons.DEFAULT:
+        job.note("skipped: there are no such packages for this Python")
+        return Counts(skipped=1)
+
+    def found(pattern: str, backend: str) -> Counts:
+        settings = {"PYTHONPATH": str(build.BUILD / "release/python"),
+                    "PENSTOCK_LOOP_BACKEND": backend}
+        return job.tests(["/usr/bin/python3", "-B", "-m", "unittest", "discover", "-v", "-s",
+                          "tests/system/asyncio", "-p", pattern], counts.unittest, env=settings,
+                         timeout=300)
+
+    total = found("test_runner.py", "auto")
+    for backend in ("epoll", *(("io_uring",) if has_io_uring() else ())):
+        total += found("test_aiohttp.py", backend) + found("test_uvicorn.py", backend)
+    return total
 
 
 def _skipped(name: str, about: str, reason: str) -> Step:
@@ -233,6 +266,10 @@ def steps() -> list[Step]:
         pytest("pytest", "Python API", "release", None),
         *(asyncio_tests(f"asyncio-{backend}", f"CPython's loop tests on {backend}", "release",
                         None, backend) for backend in ("epoll", "io_uring")),
+        pytest("pytest-epoll", "the event loop on epoll", "release", None,
+               {"PENSTOCK_LOOP_BACKEND": "epoll"}, "test_loop_*.py"),
+        Step("asyncio-users", "aiohttp and uvicorn on our loop", _asyncio_users,
+             ("build-release",)),
         common_test("ct-asan", "Common Test, ASAN and UBSAN in the VM", ("build-asan",),
                     build.BUILD / "asan/priv", asan_vm),
         common_test("ct-tsan", "Common Test, TSAN in the VM", ("build-tsan",),

@@ -243,16 +243,21 @@ def test_writing_too_late_is_no_error(play_ours: Play) -> None:
     """asyncio of 3.11 stumbles over its own transport's missing socket."""
 
     async def body() -> None:
+        loop = asyncio.get_running_loop()
         told: list[dict] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
-        mine, protocol = await pair_with_protocol()
-        protocol.transport.close()
-        await protocol.lost
-        for _ in range(20):
-            protocol.transport.write(b"too late")
-        protocol.transport.close()
-        protocol.transport.abort()
-        mine.close()
+        loop.set_exception_handler(lambda _, context: told.append(context))
+        for size in (0, 4 * MEBI):
+            mine, protocol = await pair_with_protocol()
+            protocol.transport.write(b"x" * size)
+            protocol.transport.close()
+            while await loop.sock_recv(mine, MEBI):
+                pass
+            await protocol.lost
+            for _ in range(20):
+                protocol.transport.write(b"too late")
+            protocol.transport.close()
+            protocol.transport.abort()
+            mine.close()
         assert not told
 
     play_ours(body())
