@@ -186,6 +186,11 @@ class ErlangEventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
         finally:
             self._current_handle = None
 
+    def _check_socket(self, sock: socket.socket) -> None:
+        base_events._check_ssl_socket(sock)
+        if self._debug and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")
+
     # Signals: their pipe exists once somebody wants it.
 
     def _make_self_pipe(self) -> None:

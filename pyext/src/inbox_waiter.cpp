@@ -14,15 +14,6 @@ InboxReaderObject& as_reader(PyObject* object) noexcept {
   return *reinterpret_cast<InboxReaderObject*>(object);
 }
 
-void take_fired(MailboxWaiter* fired) noexcept {
-  while (fired != nullptr) {
-    // The reference that the line held.
-    const auto waiter = Ref<InboxWaiter>::steal(static_cast<InboxWaiter*>(fired));
-    fired = Mailbox::next(*fired);
-    waiter->is_linked = false;
-  }
-}
-
 /// A loop found the eventfd readable.
 PyObject* reader_call(PyObject* object, PyObject*, PyObject*) {
   InboxReaderObject& self = as_reader(object);
@@ -50,6 +41,15 @@ PyType_Spec spec = {
     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
 
 }  // namespace
+
+void take_fired(MailboxWaiter* fired) noexcept {
+  while (fired != nullptr) {
+    // The reference that the line held.
+    const auto waiter = Ref<InboxWaiter>::steal(static_cast<InboxWaiter*>(fired));
+    fired = Mailbox::next(*fired);
+    waiter->is_linked = false;
+  }
+}
 
 PyObject* new_inbox_reader(ModuleState& state, Caller& caller) {
   Ref<LoopMailbox> mailbox = LoopMailbox::create(owner_of_waits(state));

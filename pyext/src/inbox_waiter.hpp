@@ -17,6 +17,9 @@ class InboxWaiter final : public MailboxWaiter {
   bool is_linked = false;  ///< In line, or fired and not yet seen by a loop.
 };
 
+/// They have fired, and leave their lines.
+void take_fired(MailboxWaiter* fired) noexcept;
+
 /// The callable that asyncio loops run when a Caller's inbox has something: the same for all loops
 /// of its thread, so that whichever runs deals with it. Kept alive by the Caller and the loops.
 ///

@@ -2,7 +2,7 @@
 #include "loop_core.hpp"
 
 #include <cerrno>
-#include <cmath>
+#include <climits>
 #include <new>
 #include <utility>
 
@@ -37,7 +37,8 @@ void LoopCore::close_reactor() {
   next_event_ = 0;
   watched_ = 0;
   watchers_.clear();
-  fd_handles_.clear();
+  unsettled_.clear();
+  fd_watches_.clear();
   reactor_ = {};
 }
 
@@ -55,9 +56,12 @@ int LoopCore::watch(int fd, io_uring::Interest interest, io_uring::Trigger trigg
     return ENOMEM;
   }
   const int error = (*reactor_)->watch(fd, interest, trigger, &watcher);
-  if (error != 0) return error;
-  if (std::exchange(watchers_[index], &watcher) == nullptr) ++watched_;
-  return 0;
+  Watcher* const old = watchers_[index];
+  if (old != nullptr && (error != 0 || old != &watcher)) drop_events(*old);
+  watchers_[index] = error == 0 ? &watcher : nullptr;
+  if (old != nullptr) --watched_;
+  if (error == 0) ++watched_;
+  return error;
 }
 
 Watcher* LoopCore::watcher_of(int fd) const noexcept {
@@ -71,26 +75,49 @@ void LoopCore::forget(int fd) noexcept {
   (*reactor_)->forget(fd);
   watchers_[static_cast<std::size_t>(fd)] = nullptr;
   --watched_;
+  drop_events(*watcher);
+}
+
+void LoopCore::drop_events(const Watcher& watcher) noexcept {
   for (std::size_t i = next_event_; i < events_.size(); ++i) {
-    if (events_[i].owner == watcher) events_[i].owner = nullptr;
+    if (events_[i].owner == &watcher) events_[i].owner = nullptr;
   }
 }
 
-FdHandles* LoopCore::handles_of(int fd) const noexcept {
+FdWatch* LoopCore::known_fd_watch(int fd) const noexcept {
   const auto index = static_cast<std::size_t>(fd);
-  return index < fd_handles_.size() ? fd_handles_[index].get() : nullptr;
+  return index < fd_watches_.size() ? fd_watches_[index].get() : nullptr;
 }
 
-FdHandles* LoopCore::add_handles(int fd) {
+FdWatch* LoopCore::fd_watch(int fd) {
   const auto index = static_cast<std::size_t>(fd);
   try {
-    if (index >= fd_handles_.size()) fd_handles_.resize(index + 1);
-    if (fd_handles_[index] == nullptr) fd_handles_[index] = std::make_unique<FdHandles>(*this);
+    if (index >= fd_watches_.size()) fd_watches_.resize(index + 1);
+    if (fd_watches_[index] == nullptr) fd_watches_[index] = std::make_unique<FdWatch>(*this, fd);
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
     return nullptr;
   }
-  return fd_handles_[index].get();
+  return fd_watches_[index].get();
+}
+
+bool LoopCore::settle_later(FdWatch& watch) {
+  try {
+    unsettled_.push_back(&watch);
+    return true;
+  } catch (const std::bad_alloc&) {
+    (void)watch.settle();
+    return false;
+  }
+}
+
+void LoopCore::settle_all() {
+  // What a socket drops that is not referred to any more may add others.
+  while (!unsettled_.empty()) {
+    FdWatch* const watch = unsettled_.back();
+    unsettled_.pop_back();
+    watch->settle_now();
+  }
 }
 
 // An iteration
@@ -124,7 +151,7 @@ bool LoopCore::run_once() {
   if (!iteration.may_run()) return false;
   timers_.drop_cancelled();
   const bool has_work = !ready_.empty() || is_stopping_ || next_event_ < events_.size();
-  return (has_work ? look() : sleep()) && dispatch() && add_due() && run_ready();
+  return (has_work ? look() : sleep()) && dispatch() && serve_sources() && add_due() && run_ready();
 }
 
 bool LoopCore::run() {
@@ -137,6 +164,7 @@ bool LoopCore::run() {
 bool LoopCore::look() {
   // What nobody watches cannot happen; wake-ups are for those who sleep.
   if (watched_ == 0) return true;
+  settle_all();
   take((*reactor_)->poll());
   return true;
 }
@@ -144,13 +172,25 @@ bool LoopCore::look() {
 bool LoopCore::sleep() {
   Reactor* const waited_for = reactor();
   if (waited_for == nullptr) return false;
-  const std::int64_t deadline =
-      timers_.empty() ? Reactor::no_deadline : deadline_of_seconds_exactly(timers_.first());
-  if (deadline <= now_ns()) return look();
+  settle_all();
+  const auto next_deadline = [this] {
+    return timers_.empty() ? Reactor::no_deadline : deadline_of_seconds_exactly(timers_.first());
+  };
+  // Others may have the GIL meanwhile, and add something.
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    if (sources_[i]->comes_soon(next_deadline())) return look();
+  }
+  const std::int64_t deadline = next_deadline();
+  if (!ready_.empty() || is_stopping_ || deadline <= now_ns()) return look();
   // Its owner may close the loop while it waits, which is wrong, but no reason to crash.
   const Ref<LoopReactor> alive = reactor_;
   std::span<const Event> events;
   waited_for->prepare_to_wait();
+  for (LoopSource* const source : sources_) {
+    if (!source->has_come()) continue;
+    waited_for->after_wait();
+    return look();
+  }
   {
     const GilRelease released;
     events = waited_for->wait(deadline);
@@ -180,6 +220,26 @@ bool LoopCore::dispatch() {
   }
   return true;
 }
+
+bool LoopCore::serve_sources() {
+  // One may go, or come, while it is served.
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    if (!sources_[i]->serve()) return false;
+  }
+  return true;
+}
+
+bool LoopCore::add_source(LoopSource& source) {
+  try {
+    sources_.push_back(&source);
+    return true;
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+    return false;
+  }
+}
+
+void LoopCore::remove_source(const LoopSource& source) noexcept { std::erase(sources_, &source); }
 
 bool LoopCore::add_due() {
   if (timers_.empty()) return true;
@@ -241,6 +301,59 @@ bool LoopCore::call_exception_handler(PyObject* context) {
       PyObject_CallMethodOneArg(object_, state_.names.call_exception_handler, context)));
 }
 
+int LoopCore::descriptor_of(PyObject* file) const {
+  PyRef number = PyRef::borrow(file);
+  if (PyLong_Check(file) == 0) {
+    number = PyRef::steal(PyObject_CallMethodNoArgs(file, state_.names.fileno));
+    if (number) number = PyRef::steal(PyNumber_Long(number.get()));
+    if (!number) {
+      PyErr_Clear();
+      PyErr_Format(PyExc_ValueError, "Invalid file object: %R", file);
+      return -1;
+    }
+  }
+  int overflow = 0;
+  const long value = PyLong_AsLongAndOverflow(number.get(), &overflow);
+  if (overflow != 0 || value < 0 || value > INT_MAX) {
+    PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %S", number.get());
+    return -1;
+  }
+  return static_cast<int>(value);
+}
+
+bool LoopCore::check_no_transport(PyObject* file, int fd) const {
+  // asyncio's weak dictionary of transports, by descriptor; of what is not in it, there is none.
+  const PyRef transports = PyRef::steal(PyObject_GetAttr(object_, state_.names.transports));
+  const PyRef weak =
+      transports ? PyRef::steal(PyObject_GetAttr(transports.get(), state_.names.data)) : PyRef();
+  if (!weak) return false;
+  if (PyDict_Check(weak.get()) != 0) {
+    if (PyDict_GET_SIZE(weak.get()) == 0) return true;
+    const PyRef key = PyRef::steal(PyLong_FromLong(fd));
+    if (!key) return false;
+    if (PyDict_GetItemWithError(weak.get(), key.get()) == nullptr) {
+      return PyErr_Occurred() == nullptr;
+    }
+  }
+  return static_cast<bool>(
+      PyRef::steal(PyObject_CallMethodOneArg(object_, state_.names.ensure_fd_no_transport, file)));
+}
+
+PyRef LoopCore::new_future() {
+  PyObject* const keyword = loop_keyword();
+  if (keyword == nullptr) return {};
+  return PyRef::steal(PyObject_Call(library().future_class, library().no_arguments, keyword));
+}
+
+std::span<char> LoopCore::scratch() {
+  if (scratch_ == nullptr) scratch_.reset(new (std::nothrow) char[kScratch]);
+  if (scratch_ == nullptr) {
+    PyErr_NoMemory();
+    return {};
+  }
+  return {scratch_.get(), kScratch};
+}
+
 PyObject* LoopCore::loop_keyword() {
   if (!loop_keyword_) {
     PyRef keyword = PyRef::steal(PyDict_New());
@@ -258,11 +371,9 @@ int LoopCore::traverse(visitproc visit, void* arg) const {
   for (std::size_t i = 0; i < timers_.size(); ++i) {
     Py_VISIT(reinterpret_cast<PyObject*>(timers_[i]));
   }
-  for (const auto& handles : fd_handles_) {
-    if (handles == nullptr) continue;
-    Py_VISIT(handles->reader.get());
-    Py_VISIT(handles->writer.get());
-    Py_VISIT(handles->file.get());
+  for (const auto& watch : fd_watches_) {
+    const int result = watch == nullptr ? 0 : watch->traverse(visit, arg);
+    if (result != 0) return result;
   }
   Py_VISIT(task_factory_.get());
   Py_VISIT(shared_context_.get());

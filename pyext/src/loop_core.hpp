@@ -7,10 +7,11 @@
 #include <span>
 #include <vector>
 
-#include "fd_handles.hpp"
+#include "fd_watch.hpp"
 #include "handle.hpp"
 #include "loop_library.hpp"
 #include "loop_reactor.hpp"
+#include "loop_source.hpp"
 #include "module_state.hpp"
 #include "ready_queue.hpp"
 #include "shared_context.hpp"
@@ -41,8 +42,8 @@ class LoopCore {
 
   // For transports, and whatever else watches descriptors.
 
-  /// As Reactor::watch(). The watcher must live until it is forgotten. After an error nothing is
-  /// watched that was not before.
+  /// As Reactor::watch(). The watcher must live until it is forgotten. After an error the
+  /// descriptor is not watched.
   [[nodiscard]] int watch(int fd, io_uring::Interest interest, io_uring::Trigger trigger,
                           Watcher& watcher);
   /// Also what has been reported of the descriptor, and was not yet passed on, is forgotten.
@@ -54,6 +55,12 @@ class LoopCore {
                                PyObject* context = nullptr);
   /// Calls the method call_exception_handler with a dict. False: an exception is set.
   [[nodiscard]] bool call_exception_handler(PyObject* context);
+
+  /// What it looks at in each iteration from now on. False: MemoryError is set.
+  [[nodiscard]] bool add_source(LoopSource& source);
+  void remove_source(const LoopSource& source) noexcept;
+  /// After reactor().
+  [[nodiscard]] const Ref<LoopReactor>& shared_reactor() const noexcept { return reactor_; }
 
   // For its methods and handles.
 
@@ -79,13 +86,28 @@ class LoopCore {
   void wake() noexcept {
     if (reactor_) (*reactor_)->wake();
   }
-  /// nullptr: add_handles() was never called for it.
-  [[nodiscard]] FdHandles* handles_of(int fd) const noexcept;
+  /// nullptr: fd_watch() was never called for it.
+  [[nodiscard]] FdWatch* known_fd_watch(int fd) const noexcept;
   /// nullptr: MemoryError is set.
-  [[nodiscard]] FdHandles* add_handles(int fd);
-  [[nodiscard]] std::span<const std::unique_ptr<FdHandles>> all_handles() const noexcept {
-    return fd_handles_;
+  [[nodiscard]] FdWatch* fd_watch(int fd);
+  [[nodiscard]] std::span<const std::unique_ptr<FdWatch>> fd_watches() const noexcept {
+    return fd_watches_;
   }
+  /// Has `watch` settled before the loop looks for events again. False: no memory, it is now.
+  [[nodiscard]] bool settle_later(FdWatch& watch);
+  /// The number of what stands for a descriptor, as selectors take it. -1: ValueError is set.
+  [[nodiscard]] int descriptor_of(PyObject* file) const;
+  /// False: RuntimeError is set, the descriptor is a transport's, or another exception.
+  [[nodiscard]] bool check_no_transport(PyObject* file, int fd) const;
+  /// Empty: an exception is set.
+  [[nodiscard]] PyRef new_future();
+
+  /// Memory to receive into, whatever is in it is nobody's. Empty: MemoryError is set.
+  [[nodiscard]] std::span<char> scratch();
+  static constexpr std::size_t kScratch = std::size_t{256} * 1024;
+  /// How much a sock_recv of this loop got last: a guess at how much the next one gets.
+  [[nodiscard]] std::size_t last_received() const noexcept { return last_received_; }
+  void note_received(std::size_t size) noexcept { last_received_ = size; }
 
   /// The reactor, made when first needed. nullptr: OSError is set.
   [[nodiscard]] io_uring::Reactor* reactor();
@@ -121,9 +143,11 @@ class LoopCore {
 
   [[nodiscard]] bool look();
   [[nodiscard]] bool sleep();
-  [[nodiscard]] bool must_poll();
+  void settle_all();
+  void drop_events(const Watcher& watcher) noexcept;
   void take(std::span<const io_uring::Event> events);
   [[nodiscard]] bool dispatch();
+  [[nodiscard]] bool serve_sources();
   [[nodiscard]] bool add_due();
   [[nodiscard]] bool run_ready();
   [[nodiscard]] bool run_one(PyObject* handle);
@@ -141,9 +165,13 @@ class LoopCore {
   ReadyQueue ready_;
   TimerHeap timers_;
   Ref<LoopReactor> reactor_;
-  std::vector<Watcher*> watchers_;                      // By descriptor.
-  std::vector<std::unique_ptr<FdHandles>> fd_handles_;  // By descriptor.
-  std::size_t watched_ = 0;                             // Descriptors.
+  std::vector<Watcher*> watchers_;                    // By descriptor.
+  std::vector<std::unique_ptr<FdWatch>> fd_watches_;  // By descriptor.
+  std::vector<FdWatch*> unsettled_;
+  std::vector<LoopSource*> sources_;
+  std::unique_ptr<char[]> scratch_;
+  std::size_t last_received_ = 0;
+  std::size_t watched_ = 0;              // Descriptors.
   std::vector<io_uring::Event> events_;  // Those from next_event_ on are to be passed
   std::size_t next_event_ = 0;           // on; owner nullptr: forgotten meanwhile.
 };

@@ -43,6 +43,7 @@ PyObject* prepare_loops(PyObject* module, PyObject*) {
   const bool done = library.context_keyword != nullptr && library.no_arguments != nullptr &&
                     find(library.future_class, "asyncio", "Future") &&
                     find(library.task_class, "asyncio", "Task") &&
+                    find(library.socket_class, "socket", "socket") &&
                     find(library.extract_stack, "asyncio.format_helpers", "extract_stack") &&
                     find(library.current_frame, "sys", "_getframe") &&
                     find_create_task(library.create_task) && make_handle_types(module, state);

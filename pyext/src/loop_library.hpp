@@ -19,9 +19,11 @@ struct LoopLibrary {
   PyTypeObject* core_type = nullptr;
   PyTypeObject* handle_type = nullptr;
   PyTypeObject* timer_type = nullptr;
+  PyTypeObject* socket_type = nullptr;  ///< See SocketAwaitable.
 
   PyObject* future_class = nullptr;
   PyObject* task_class = nullptr;
+  PyObject* socket_class = nullptr;
   PyObject* create_task = nullptr;      ///< asyncio.BaseEventLoop's own, for what is rare.
   PyObject* extract_stack = nullptr;    ///< asyncio.format_helpers'.
   PyObject* current_frame = nullptr;    ///< sys._getframe.
@@ -40,14 +42,16 @@ struct LoopLibrary {
 
   template <class Function>
   void for_each_object(Function function) {
-    for (PyObject** const object : {&future_class, &task_class, &create_task, &extract_stack,
-                                    &current_frame, &context_keyword, &no_arguments}) {
+    for (PyObject** const object :
+         {&future_class, &task_class, &socket_class, &create_task, &extract_stack, &current_frame,
+          &context_keyword, &no_arguments}) {
       function(*object);
     }
   }
   template <class Function>
   void for_each_type(Function function) {
-    for (PyTypeObject** const type : {&core_type, &handle_type, &timer_type}) function(*type);
+    for (PyTypeObject** const type : {&core_type, &handle_type, &timer_type, &socket_type})
+      function(*type);
   }
   /// Gives the spare memory back, and keeps none from here on.
   void forget();

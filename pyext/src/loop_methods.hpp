@@ -32,4 +32,20 @@ PyObject* loop_remove_transport_writer(PyObject* self, PyObject* file);
 PyObject* loop_interest(PyObject* self, PyObject* file);
 PyObject* loop_watched(PyObject* self, PyObject*);
 
+// Coroutines.
+PyObject* loop_sock_recv(PyObject* self, PyObject* const* args, Py_ssize_t count,
+                         PyObject* keywords);
+PyObject* loop_sock_recv_into(PyObject* self, PyObject* const* args, Py_ssize_t count,
+                              PyObject* keywords);
+PyObject* loop_sock_recvfrom(PyObject* self, PyObject* const* args, Py_ssize_t count,
+                             PyObject* keywords);
+PyObject* loop_sock_recvfrom_into(PyObject* self, PyObject* const* args, Py_ssize_t count,
+                                  PyObject* keywords);
+PyObject* loop_sock_sendall(PyObject* self, PyObject* const* args, Py_ssize_t count,
+                            PyObject* keywords);
+PyObject* loop_sock_sendto(PyObject* self, PyObject* const* args, Py_ssize_t count,
+                           PyObject* keywords);
+PyObject* loop_sock_accept(PyObject* self, PyObject* const* args, Py_ssize_t count,
+                           PyObject* keywords);
+
 }  // namespace penstock::python

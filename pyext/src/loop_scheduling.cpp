@@ -198,10 +198,7 @@ PyObject* loop_create_task(PyObject* self, PyObject* const* args, Py_ssize_t cou
 }
 
 PyObject* loop_create_future(PyObject* self, PyObject*) {
-  LoopCore& loop = LoopCore::of(self);
-  PyObject* const keyword = loop.loop_keyword();
-  if (keyword == nullptr) return nullptr;
-  return PyObject_Call(loop.library().future_class, loop.library().no_arguments, keyword);
+  return LoopCore::of(self).new_future().take();
 }
 
 }  // namespace penstock::python

@@ -230,6 +230,14 @@ PyMethodDef methods[] = {
     {"_interest", loop_interest, METH_O, nullptr},
     {"_watched", loop_watched, METH_NOARGS, nullptr},
 
+    {"sock_recv", function(loop_sock_recv), METH_FASTCALL | METH_KEYWORDS, nullptr},
+    {"sock_recv_into", function(loop_sock_recv_into), METH_FASTCALL | METH_KEYWORDS, nullptr},
+    {"sock_recvfrom", function(loop_sock_recvfrom), METH_FASTCALL | METH_KEYWORDS, nullptr},
+    {"sock_recvfrom_into", function(loop_sock_recvfrom_into), METH_FASTCALL | METH_KEYWORDS, nullptr},
+    {"sock_sendall", function(loop_sock_sendall), METH_FASTCALL | METH_KEYWORDS, nullptr},
+    {"sock_sendto", function(loop_sock_sendto), METH_FASTCALL | METH_KEYWORDS, nullptr},
+    {"sock_accept", function(loop_sock_accept), METH_FASTCALL | METH_KEYWORDS, nullptr},
+
     {"time", loop_time, METH_NOARGS, "time()\n--\n\nReturn the loop's clock, in seconds."},
     {"stop", loop_stop, METH_NOARGS, "stop()\n--\n\nEnd the run after this iteration."},
     {"is_closed", loop_is_closed, METH_NOARGS, nullptr},
