@@ -92,6 +92,8 @@ def _note_failed_cases(job: Job, logs: Path, since: float) -> None:
             if found := re.search(r"^=result +((?:failed|skipped).*?)(?=^=|\Z)", case,
                                   re.MULTILINE | re.DOTALL):
                 job.note(f"{case.splitlines()[0].strip()}: {found[1].strip()[:1500]}")
+            elif not re.search(r"^=result ", case, re.MULTILINE):
+                job.note(f"{case.splitlines()[0].strip()}: did not end")
 
 
 def common_test(name: str, about: str, needs: tuple[str, ...], priv: Path | None = None,
