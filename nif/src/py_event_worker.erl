@@ -1,8 +1,8 @@
 %% SPDX-License-Identifier: Apache-2.0
 %% @doc The worker of a low-level event loop ({@link py_nif:event_loop_new/0}): the process that the
 %% loop sends its events to. It makes them pending, for {@link py_nif:poll_events/2} and {@link
-%% py_nif:get_pending/1}; as a process it has a place in a supervision tree, and may be started again
-%% with the same loop. While there is none the loop makes its events pending itself.
+%% py_nif:get_pending/1}; as a process it has a place in a supervision tree, and may be started
+%% again with the same loop. While there is none the loop makes its events pending itself.
 %%
 %% A process of one's own may be the worker instead. It gets `{py_event, CallbackId, read | write |
 %% timer}'.

@@ -444,10 +444,10 @@ output_close() -> erlang:nif_error(not_loaded).
 %% Insight
 
 %% @doc What is alive in the library: `channels' and `buffers' that Erlang refers to, `waiters',
-%% `calls', `contexts', `event_loops' of Erlang, `pinned_bytes' of large binaries that queues and Python refer to and of
-%% Python's that Erlang does, `atoms_created' by Python, `dropped_sends' to processes that were
-%% gone, and `interpreters' of `owngil' contexts, those included that cannot end because code in
-%% them goes on.
+%% `calls', `contexts', `event_loops' of Erlang, `pinned_bytes' of large binaries that queues and
+%% Python refer to and of Python's that Erlang does, `atoms_created' by Python, `dropped_sends' to
+%% processes that were gone, and `interpreters' of `owngil' contexts, those included that cannot
+%% end because code in them goes on.
 -spec debug_counters() -> counters().
 debug_counters() -> erlang:nif_error(not_loaded).
 
