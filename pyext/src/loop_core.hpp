@@ -56,8 +56,10 @@ class LoopCore {
   /// Calls the method call_exception_handler with a dict. False: an exception is set.
   [[nodiscard]] bool call_exception_handler(PyObject* context);
 
-  /// What it looks at in each iteration from now on, or nullptr. One at a time.
-  void set_source(LoopSource* source) noexcept { source_ = source; }
+  /// What it looks at in each iteration from now on, and what keeps that alive until it is removed
+  /// or the loop closed, if anything does. False: MemoryError is set.
+  [[nodiscard]] bool add_source(LoopSource& source, PyRef owner = {});
+  void remove_source(const LoopSource& source) noexcept;
   /// After reactor().
   [[nodiscard]] const Ref<LoopReactor>& shared_reactor() const noexcept { return reactor_; }
 
@@ -142,11 +144,12 @@ class LoopCore {
 
   [[nodiscard]] bool look();
   [[nodiscard]] bool sleep();
+  [[nodiscard]] bool may_sleep();
   void settle_all();
   void drop_events(const Watcher& watcher) noexcept;
   void take(std::span<const io_uring::Event> events);
   [[nodiscard]] bool dispatch();
-  [[nodiscard]] bool serve_source();
+  [[nodiscard]] bool serve_sources();
   [[nodiscard]] bool add_due();
   [[nodiscard]] bool run_ready();
   [[nodiscard]] bool run_one(PyObject* handle);
@@ -164,10 +167,14 @@ class LoopCore {
   ReadyQueue ready_;
   TimerHeap timers_;
   Ref<LoopReactor> reactor_;
-  LoopSource* source_ = nullptr;
   std::vector<Watcher*> watchers_;                    // By descriptor.
   std::vector<std::unique_ptr<FdWatch>> fd_watches_;  // By descriptor.
   std::vector<FdWatch*> unsettled_;
+  struct Source {
+    LoopSource* source;
+    PyRef owner;
+  };
+  std::vector<Source> sources_;
   std::unique_ptr<char[]> scratch_;
   std::size_t last_received_ = 0;
   std::size_t watched_ = 0;              // Descriptors.

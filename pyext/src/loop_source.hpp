@@ -16,7 +16,8 @@ class LoopSource {
   /// The loop has nothing to do. True: something has come. May wait for that a little while,
   /// without the GIL, but not beyond `deadline` (CLOCK_MONOTONIC, nanoseconds).
   [[nodiscard]] virtual bool comes_soon(std::int64_t deadline) = 0;
-  /// The loop goes to sleep: from here on it is woken. True: not needed, something has come.
+  /// The loop goes to sleep: from here on it is woken. True: not needed, something has come. All
+  /// sources are asked.
   [[nodiscard]] virtual bool has_come() = 0;
 
  protected:

@@ -40,17 +40,17 @@ bool TaskServer::start(PyObject* object) {
     PyErr_NoMemory();
     return false;
   }
+  if (!loop->add_source(*this)) return false;
   parking().add(*mailbox_);
   object_ = PyRef::borrow(object);
   executor_.server_ = this;
-  loop->set_source(this);
   return true;
 }
 
 void TaskServer::end() noexcept {
   if (std::exchange(has_ended_, true) || !object_) return;
   const PyRef object = std::move(object_);  // Which refers to this.
-  LoopCore::of(loop_.get()).set_source(nullptr);
+  LoopCore::of(loop_.get()).remove_source(*this);
   executor_.server_ = nullptr;
   leave_line();
   parking().remove(*mailbox_);
