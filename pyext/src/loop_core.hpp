@@ -60,6 +60,14 @@ class LoopCore {
   /// or the loop closed, if anything does. False: MemoryError is set.
   [[nodiscard]] bool add_source(LoopSource& source, PyRef owner = {});
   void remove_source(const LoopSource& source) noexcept;
+  /// Whether there is a source for which `is_it` is true.
+  template <class Predicate>
+  [[nodiscard]] bool has_source(Predicate is_it) const {
+    for (const Source& each : sources_) {
+      if (is_it(*each.source)) return true;
+    }
+    return false;
+  }
   /// After reactor().
   [[nodiscard]] const Ref<LoopReactor>& shared_reactor() const noexcept { return reactor_; }
 
@@ -141,6 +149,10 @@ class LoopCore {
 
  private:
   class Iteration;
+  struct Source {
+    LoopSource* source;
+    PyRef owner;
+  };
 
   [[nodiscard]] bool look();
   [[nodiscard]] bool sleep();
@@ -170,10 +182,6 @@ class LoopCore {
   std::vector<Watcher*> watchers_;                    // By descriptor.
   std::vector<std::unique_ptr<FdWatch>> fd_watches_;  // By descriptor.
   std::vector<FdWatch*> unsettled_;
-  struct Source {
-    LoopSource* source;
-    PyRef owner;
-  };
   std::vector<Source> sources_;
   std::unique_ptr<char[]> scratch_;
   std::size_t last_received_ = 0;
