@@ -2,10 +2,13 @@
 #include "call.hpp"
 
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "atoms.hpp"
 #include "codec.hpp"
+#include "owned_env.hpp"
+#include "per_thread.hpp"
 #include "scratch.hpp"
 
 namespace penstock::nif {
@@ -19,24 +22,17 @@ class AnswerEnv {
     try {
       env_ = per_thread<Scratch>().answer_env.get();
     } catch (const std::bad_alloc&) {
-      is_own_ = true;
-      env_ = enif_alloc_env();  // Ends the VM rather than fail.
+      env_ = own_.emplace().get();  // Ends the VM rather than fail.
     }
   }
-  ~AnswerEnv() {
-    if (is_own_) {
-      enif_free_env(env_);
-    } else {
-      enif_clear_env(env_);
-    }
-  }
+  ~AnswerEnv() { enif_clear_env(env_); }
   AnswerEnv(const AnswerEnv&) = delete;
   AnswerEnv& operator=(const AnswerEnv&) = delete;
   [[nodiscard]] ErlNifEnv* get() const noexcept { return env_; }
 
  private:
   ErlNifEnv* env_ = nullptr;
-  bool is_own_ = false;
+  std::optional<OwnedEnv> own_;
 };
 
 }  // namespace

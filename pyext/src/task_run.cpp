@@ -132,16 +132,11 @@ TaskStep::Outcome TaskStep::drive(PyObject* value, PyObject* thrown, PyRef* out)
 void TaskStep::write_answer(Outcome outcome, PyObject* result) {
   if (outcome == Outcome::result && encode(state_, answer_, result)) return;
   how_ = Call::Outcome::error_term;
-  PyRef exception = take_exception();
-  if (server_->is_end(exception.get())) {
-    call_->lose();
-    return;
+  if (PyErr_ExceptionMatches(state_.cancelled_error) != 0) {
+    cancelled_ = take_exception();
+    PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(cancelled_.get())), cancelled_.get());
   }
-  if (PyErr_GivenExceptionMatches(exception.get(), state_.cancelled_error) != 0) {
-    cancelled_ = PyRef::borrow(exception.get());
-  }
-  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
-  describe_exception(answer_, call_->wants_traceback());
+  (void)server_->describe(*call_, answer_);  // Else finish() will do nothing.
 }
 
 void TaskStep::cancel_if_given_up() {

@@ -184,11 +184,8 @@ void TaskServer::run(const Executor::Request& request, wire::Reader& reader) {
       if (!encode(state_, answer, value.get())) value = PyRef();
     }
     if (!value) {
-      PyRef exception = take_exception();
-      if (is_end(exception.get())) return request.call->lose();
-      PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
+      if (!describe(*request.call, answer)) return;
       outcome = Call::Outcome::error_term;
-      describe_exception(answer, request.call->wants_traceback());
     }
   }
   executor_.namespaces_.settle(*request.call);
@@ -199,9 +196,15 @@ void TaskServer::run(const Executor::Request& request, wire::Reader& reader) {
   }
 }
 
-bool TaskServer::is_end(PyObject* exception) const {
-  return PyErr_GivenExceptionMatches(exception, state_.application_stopped) != 0 &&
-         parking().must_stop(&executor_.interrupts_);
+bool TaskServer::describe(Call& call, Message& answer) const {
+  if (PyErr_ExceptionMatches(state_.application_stopped) != 0 &&
+      parking().must_stop(&executor_.interrupts_)) {
+    PyErr_Clear();
+    call.lose();
+    return false;
+  }
+  describe_exception(answer, call.wants_traceback());
+  return true;
 }
 
 void TaskServer::start_task(const PyRef& object) {
@@ -211,7 +214,7 @@ void TaskServer::start_task(const PyRef& object) {
       PyRef::steal(PyObject_CallMethodOneArg(loop_.get(), state_.names.create_task, object.get()));
   if (!task) {
     Message answer;
-    describe_exception(answer, run.call->wants_traceback());
+    if (!describe(*run.call, answer)) return;
     return run.call->finish(Call::Outcome::error_term, answer);
   }
   run.task = task.take();

@@ -52,8 +52,9 @@ class TaskServer final : public LoopSource {
   void serve_caller();
   void handle(Message& message);
   void run(const Executor::Request& request, wire::Reader& reader);
-  /// Whether it was raised because the context, or the application, stops.
-  [[nodiscard]] bool is_end(PyObject* exception) const;
+  /// Says in `answer` what was raised. False: no need to, the context or the application stops, and
+  /// the call has been answered.
+  [[nodiscard]] bool describe(Call& call, Message& answer) const;
   void start_task(const PyRef& run);
   /// It is done.
   void remove(TaskRunObject& run) noexcept;
