@@ -190,6 +190,8 @@ class ErlangEventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
                 )
         finally:
             self._current_handle = None
+            # A traceback may keep this frame, and must not keep what was called with it.
+            del handle
 
     def _check_socket(self, sock: socket.socket) -> None:
         base_events._check_ssl_socket(sock)
