@@ -8,7 +8,7 @@ import selectors
 import socket
 import sys
 import threading
-from asyncio import base_events, events, format_helpers
+from asyncio import base_events, events, format_helpers, log, sslproto
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -197,6 +197,54 @@ class ErlangEventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
         base_events._check_ssl_socket(sock)
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
+
+    # Transports.
+
+    def _make_socket_transport(
+        self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
+    ) -> _native.StreamTransport:
+        self._ensure_fd_no_transport(sock)
+        return _native.StreamTransport(self, sock, protocol, waiter, extra, server)
+
+    def _make_ssl_transport(
+        self,
+        rawsock: Any,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: Any = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: Any = None,
+        server: Any = None,
+        **timeouts: Any,
+    ) -> Any:
+        self._ensure_fd_no_transport(rawsock)
+        tls = sslproto.SSLProtocol(
+            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
+        )
+        _native.StreamTransport(self, rawsock, tls, None, extra, server)
+        return tls._app_transport
+
+    def _transport_failed(
+        self, transport: Any, protocol: Any, exception: BaseException, message: str
+    ) -> None:
+        if not isinstance(exception, OSError):
+            self._protocol_failed(transport, protocol, exception, message)
+        elif self.get_debug():
+            log.logger.debug("%r: %s", transport, message, exc_info=exception)
+
+    def _protocol_failed(
+        self, transport: Any, protocol: Any, exception: BaseException, message: str
+    ) -> None:
+        self.call_exception_handler(
+            {
+                "message": message,
+                "exception": exception,
+                "transport": transport,
+                "protocol": protocol,
+            }
+        )
 
     # Signals: their pipe exists once somebody wants it.
 

@@ -37,12 +37,16 @@ void LoopCore::close_reactor() {
   // What ends with its owner may look for itself here.
   const auto sources = std::exchange(sources_, {});
   events_.clear();
+  again_.clear();
   next_event_ = 0;
   watched_ = 0;
-  watchers_.clear();
+  const std::vector<Watcher*> watchers = std::exchange(watchers_, {});
   unsettled_.clear();
-  fd_watches_.clear();
   reactor_ = {};
+  for (const Watcher* const watcher : watchers) {
+    if (watcher != nullptr) drop(watcher->object());
+  }
+  fd_watches_.clear();
 }
 
 int LoopCore::watch(int fd, io_uring::Interest interest, io_uring::Trigger trigger,
@@ -61,9 +65,12 @@ int LoopCore::watch(int fd, io_uring::Interest interest, io_uring::Trigger trigg
   const int error = (*reactor_)->watch(fd, interest, trigger, &watcher);
   Watcher* const old = watchers_[index];
   if (old != nullptr && (error != 0 || old != &watcher)) drop_events(*old);
+  PyRef watched = PyRef::borrow(error == 0 ? watcher.object() : nullptr);
+  (void)watched.take();  // The reference is dropped together with the watch.
   watchers_[index] = error == 0 ? &watcher : nullptr;
   if (old != nullptr) --watched_;
   if (error == 0) ++watched_;
+  if (old != nullptr) drop(old->object());
   return error;
 }
 
@@ -79,11 +86,25 @@ void LoopCore::forget(int fd) noexcept {
   watchers_[static_cast<std::size_t>(fd)] = nullptr;
   --watched_;
   drop_events(*watcher);
+  drop(watcher->object());
 }
 
 void LoopCore::drop_events(const Watcher& watcher) noexcept {
   for (std::size_t i = next_event_; i < events_.size(); ++i) {
     if (events_[i].owner == &watcher) events_[i].owner = nullptr;
+  }
+  for (Event& event : again_) {
+    if (event.owner == &watcher) event.owner = nullptr;
+  }
+}
+
+bool LoopCore::report_again(Watcher& watcher, io_uring::Interest what) {
+  try {
+    again_.push_back({&watcher, what});
+    return true;
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+    return false;
   }
 }
 
@@ -153,7 +174,8 @@ bool LoopCore::run_once() {
   const Iteration iteration(*this);
   if (!iteration.may_run()) return false;
   timers_.drop_cancelled();
-  const bool has_work = !ready_.empty() || is_stopping_ || next_event_ < events_.size();
+  const bool has_work =
+      !ready_.empty() || is_stopping_ || next_event_ < events_.size() || !again_.empty();
   return (has_work ? look() : sleep()) && dispatch() && serve_sources() && add_due() && run_ready();
 }
 
@@ -211,14 +233,17 @@ void LoopCore::take(std::span<const Event> events) {
   }
   next_event_ = 0;
   events_.insert(events_.end(), events.begin(), events.end());
+  events_.insert(events_.end(), again_.begin(), again_.end());
+  again_.clear();
 }
 
 bool LoopCore::dispatch() {
   while (next_event_ < events_.size()) {
     const Event event = events_[next_event_++];
-    if (event.owner != nullptr && !static_cast<Watcher*>(event.owner)->ready(event.what)) {
-      return false;
-    }
+    if (event.owner == nullptr) continue;
+    auto* const watcher = static_cast<Watcher*>(event.owner);
+    const PyRef alive = PyRef::borrow(watcher->object());
+    if (!watcher->ready(event.what)) return false;
   }
   return true;
 }
@@ -393,6 +418,9 @@ int LoopCore::traverse(visitproc visit, void* arg) const {
     if (result != 0) return result;
   }
   for (const Source& source : sources_) Py_VISIT(source.owner.get());
+  for (const Watcher* const watcher : watchers_) {
+    if (watcher != nullptr) Py_VISIT(watcher->object());
+  }
   Py_VISIT(task_factory_.get());
   Py_VISIT(shared_context_.get());
   Py_VISIT(loop_keyword_.get());

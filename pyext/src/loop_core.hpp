@@ -42,12 +42,17 @@ class LoopCore {
 
   // For transports, and whatever else watches descriptors.
 
-  /// As Reactor::watch(). The watcher must live until it is forgotten. After an error the
-  /// descriptor is not watched.
+  /// As Reactor::watch(). The watcher must live until it is forgotten: its object() does, and may
+  /// be gone once somebody else watches the descriptor instead. After an error the descriptor is
+  /// not watched.
   [[nodiscard]] int watch(int fd, io_uring::Interest interest, io_uring::Trigger trigger,
                           Watcher& watcher);
-  /// Also what has been reported of the descriptor, and was not yet passed on, is forgotten.
+  /// Also what has been reported of the descriptor, and was not yet passed on, is forgotten. The
+  /// last reference to the watcher's object() may go.
   void forget(int fd) noexcept;
+  /// Reports `what` to one who watches a descriptor in the next iteration, whether or not anything
+  /// happens: for who has left a part of it undone. False: MemoryError is set.
+  [[nodiscard]] bool report_again(Watcher& watcher, io_uring::Interest what);
   /// Who watches the descriptor, or nullptr.
   [[nodiscard]] Watcher* watcher_of(int fd) const noexcept;
   /// False: an exception is set.
@@ -188,6 +193,7 @@ class LoopCore {
   std::size_t watched_ = 0;              // Descriptors.
   std::vector<io_uring::Event> events_;  // Those from next_event_ on are to be passed
   std::size_t next_event_ = 0;           // on; owner nullptr: forgotten meanwhile.
+  std::vector<io_uring::Event> again_;   // Of the next iteration, likewise.
 };
 
 /// An instance of `erlang._native.LoopCore`.

@@ -4,6 +4,7 @@
 #include "handle.hpp"
 #include "module_state.hpp"
 #include "shared_context.hpp"
+#include "transport.hpp"
 
 namespace penstock::python {
 
@@ -15,6 +16,14 @@ bool find(PyObject*& place, const char* module, const char* name) {
   if (!found) return false;
   place = PyObject_GetAttrString(found.get(), name);
   return place != nullptr;
+}
+
+bool find_for_transports(LoopLibrary& library) {
+  return find(library.transport_socket, "asyncio.trsock", "TransportSocket") &&
+         find(library.logger, "asyncio.log", "logger") &&
+         find(library.buffered_protocol, "asyncio", "BufferedProtocol") &&
+         find(library.stream_reader, "asyncio", "StreamReader") &&
+         find(library.stream_reader_protocol, "asyncio", "StreamReaderProtocol");
 }
 
 bool find_create_task(PyObject*& place) {
@@ -46,7 +55,8 @@ PyObject* prepare_loops(PyObject* module, PyObject*) {
                     find(library.socket_class, "socket", "socket") &&
                     find(library.extract_stack, "asyncio.format_helpers", "extract_stack") &&
                     find(library.current_frame, "sys", "_getframe") &&
-                    find_create_task(library.create_task) && make_handle_types(module, state);
+                    find_create_task(library.create_task) && find_for_transports(library) &&
+                    make_handle_types(module, state) && make_transport_types(module, state);
   if (!done) return nullptr;
   library.can_share_contexts = SharedContext::is_possible();
   Py_RETURN_NONE;

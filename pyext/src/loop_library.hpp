@@ -19,16 +19,24 @@ struct LoopLibrary {
   PyTypeObject* core_type = nullptr;
   PyTypeObject* handle_type = nullptr;
   PyTypeObject* timer_type = nullptr;
+  PyTypeObject* transport_type = nullptr;  ///< What the others derive from.
+  PyTypeObject* stream_transport_type = nullptr;
+  PyTypeObject* datagram_transport_type = nullptr;
   PyTypeObject* socket_type = nullptr;  ///< See SocketAwaitable.
 
   PyObject* future_class = nullptr;
   PyObject* task_class = nullptr;
   PyObject* socket_class = nullptr;
-  PyObject* create_task = nullptr;      ///< asyncio.BaseEventLoop's own, for what is rare.
-  PyObject* extract_stack = nullptr;    ///< asyncio.format_helpers'.
-  PyObject* current_frame = nullptr;    ///< sys._getframe.
-  PyObject* context_keyword = nullptr;  ///< "context"
-  PyObject* no_arguments = nullptr;     ///< ()
+  PyObject* create_task = nullptr;             ///< asyncio.BaseEventLoop's own, for what is rare.
+  PyObject* extract_stack = nullptr;           ///< asyncio.format_helpers'.
+  PyObject* current_frame = nullptr;           ///< sys._getframe.
+  PyObject* context_keyword = nullptr;         ///< "context"
+  PyObject* transport_socket = nullptr;        ///< asyncio.trsock.TransportSocket.
+  PyObject* logger = nullptr;                  ///< asyncio's.
+  PyObject* buffered_protocol = nullptr;       ///< asyncio.BufferedProtocol.
+  PyObject* stream_reader = nullptr;           ///< asyncio.StreamReader.
+  PyObject* stream_reader_protocol = nullptr;  ///< asyncio.StreamReaderProtocol.
+  PyObject* no_arguments = nullptr;            ///< ()
 
   bool can_share_contexts = false;  ///< See SharedContext.
 
@@ -44,14 +52,18 @@ struct LoopLibrary {
   void for_each_object(Function function) {
     for (PyObject** const object :
          {&future_class, &task_class, &socket_class, &create_task, &extract_stack, &current_frame,
-          &context_keyword, &no_arguments}) {
+          &context_keyword, &no_arguments, &transport_socket, &logger, &buffered_protocol,
+          &stream_reader, &stream_reader_protocol}) {
       function(*object);
     }
   }
   template <class Function>
   void for_each_type(Function function) {
-    for (PyTypeObject** const type : {&core_type, &handle_type, &timer_type, &socket_type})
+    for (PyTypeObject** const type :
+         {&core_type, &handle_type, &timer_type, &socket_type, &transport_type,
+          &stream_transport_type, &datagram_transport_type}) {
       function(*type);
+    }
   }
   /// Gives the spare memory back, and keeps none from here on.
   void forget();

@@ -82,6 +82,30 @@ struct ModuleState {
     PyObject* call_exception_handler = nullptr;
     PyObject* ensure_fd_no_transport = nullptr;
     PyObject* transports = nullptr;
+    PyObject* connection_made = nullptr;
+    PyObject* connection_lost = nullptr;
+    PyObject* eof_received = nullptr;
+    PyObject* data_received = nullptr;
+    PyObject* get_buffer = nullptr;
+    PyObject* buffer_updated = nullptr;
+    PyObject* pause_writing = nullptr;
+    PyObject* resume_writing = nullptr;
+    PyObject* datagram_received = nullptr;
+    PyObject* error_received = nullptr;
+    PyObject* getsockname = nullptr;
+    PyObject* getpeername = nullptr;
+    PyObject* close = nullptr;
+    PyObject* start_transport = nullptr;
+    PyObject* serve_transport = nullptr;
+    PyObject* call_connection_lost = nullptr;
+    PyObject* is_cancelled = nullptr;
+    PyObject* stream_reader = nullptr;
+    PyObject* buffer = nullptr;
+    PyObject* waiter = nullptr;
+    PyObject* limit = nullptr;
+    PyObject* paused = nullptr;
+    PyObject* transport = nullptr;
+    PyObject* eof = nullptr;
     PyObject* data = nullptr;
 
     /// False: an exception is set.
