@@ -9,7 +9,7 @@ namespace penstock::nif {
 /// a name must appear as an identifier and as text.
 // clang-format off
 #define PENSTOCK_ATOMS(atom) \
-  atom(answered) atom(atom_limit) atom(atoms_created) atom(bitstring) atom(buffers) \
+  atom(answered) atom(async_result) atom(atom_limit) atom(atoms_created) atom(bitstring) atom(buffers) \
   atom(busy) atom(bytes) atom(call) atom(calls) atom(cancelled) atom(channels) \
   atom(closed) atom(content_length) atom(context_died) atom(contexts) atom(corrupt) \
   atom(dropped_sends) atom(empty) atom(enomem) atom(error) atom(eval) atom(exec) \
@@ -17,8 +17,8 @@ namespace penstock::nif {
   atom(interpreters) atom(invalid_buffer) atom(invalid_channel) atom(limit) \
   atom(max_size) atom(no_reader) atom(none) atom(ok) atom(owngil) \
   atom(penstock_forward) atom(penstock_ready) atom(penstock_stopped) atom(pinned) \
-  atom(pinned_bytes) atom(py_forwarder) atom(python) atom(read) atom(size) \
-  atom(stopped) atom(too_deep) atom(too_large) atom(too_long) atom(traceback) \
+  atom(pinned_bytes) atom(py_forwarder) atom(python) atom(read) atom(size) atom(spawn) \
+  atom(stopped) atom(task) atom(thread) atom(too_deep) atom(too_large) atom(too_long) atom(traceback) \
   atom(undefined) atom(unhashable_key) atom(unsupported) atom(version) atom(wait) \
   atom(waiters) atom(worker) atom(written)
 // clang-format on

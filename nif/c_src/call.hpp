@@ -3,6 +3,7 @@
 
 #include <erl_nif.h>
 
+#include <cstdint>
 #include <utility>
 
 #include "context_resource.hpp"
@@ -13,23 +14,27 @@
 
 namespace penstock::nif {
 
-/// A call of an Erlang process. The answer is the message {Ref, {ok, Term} | {error, Term} | ok}.
+/// What a call's answer is: {Ref, Result}, {async_result, Ref, Result}, or no message at all.
+enum class AnswerAs : std::uint8_t { answer, async_result, nothing };
+
+/// A call of an Erlang process. The answer is a message with {ok, Term}, {error, Term} or ok.
 /// Dropped unanswered, because its context ended, it answers {error, {context_died, stopped}}.
 class NifCall final : public Call {
  public:
   /// `reference` is a term of `env`. nullptr when memory ran out.
   [[nodiscard]] static Ref<NifCall> create(ErlNifEnv* env, ERL_NIF_TERM reference,
-                                           Resource<ContextResource> context,
-                                           bool wants_traceback) noexcept;
+                                           Resource<ContextResource> context, bool wants_traceback,
+                                           AnswerAs as) noexcept;
 
   [[nodiscard]] bool watch_caller() noexcept override;
   /// Answers with {ok, Term} or {error, Term}, a term of any environment, unless the call was
   /// answered or cancelled.
   void finish_with(ERL_NIF_TERM result) noexcept;
+  void lose() noexcept override;
 
  private:
   NifCall(const ErlNifPid& caller, ERL_NIF_TERM reference, Resource<ContextResource> context,
-          bool wants_traceback) noexcept;
+          bool wants_traceback, AnswerAs as) noexcept;
   ~NifCall() override;
   void answer(Outcome outcome, const Message& term) noexcept override;
   void send(ERL_NIF_TERM result) noexcept;
@@ -38,6 +43,7 @@ class NifCall final : public Call {
   const OwnedEnv env_;
   const ERL_NIF_TERM reference_;  // In env_.
   const Resource<ContextResource> context_;
+  const AnswerAs as_;
   [[no_unique_address]] Counted<&Counters::calls> counted_;
 };
 

@@ -89,10 +89,18 @@ bool write_path(ErlNifEnv* env, wire::Writer& writer, ERL_NIF_TERM list,
   return ok && writer.end_list();
 }
 
-std::optional<Operation> operation(ERL_NIF_TERM term) noexcept {
-  if (term == atoms().call) return Operation::call;
-  if (term == atoms().eval) return Operation::eval;
-  if (term == atoms().exec) return Operation::exec;
+struct Kind {
+  Operation operation;
+  AnswerAs answer = AnswerAs::answer;
+};
+
+std::optional<Kind> kind(ERL_NIF_TERM term) noexcept {
+  if (term == atoms().call) return Kind{Operation::call};
+  if (term == atoms().eval) return Kind{Operation::eval};
+  if (term == atoms().exec) return Kind{Operation::exec};
+  if (term == atoms().task) return Kind{Operation::call, AnswerAs::async_result};
+  if (term == atoms().spawn) return Kind{Operation::call, AnswerAs::nothing};
+  if (term == atoms().thread) return Kind{Operation::thread, AnswerAs::async_result};
   return {};
 }
 
@@ -165,17 +173,18 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   const ERL_NIF_TERM* traced{};
   const bool wants_traceback = enif_get_tuple(env, argv[1], &parts, &traced) != 0 && parts == 2 &&
                                traced[0] == atoms().traceback;
-  const std::optional<Operation> what = operation(wants_traceback ? traced[1] : argv[1]);
+  const std::optional<Kind> what = kind(wants_traceback ? traced[1] : argv[1]);
   int count{};
   const ERL_NIF_TERM* arguments{};
   if (!what || enif_get_tuple(env, argv[2], &count, &arguments) == 0 ||
       enif_is_ref(env, argv[3]) == 0 || enif_is_list(env, argv[4]) == 0) {
     throw BadArg();
   }
-  const Ref<NifCall> call =
-      NifCall::create(env, argv[3], Resource<ContextResource>::borrow(&context), wants_traceback);
+  const Ref<NifCall> call = NifCall::create(
+      env, argv[3], Resource<ContextResource>::borrow(&context), wants_traceback, what->answer);
   if (!call) throw std::bad_alloc();
-  const auto resource = Resource<CallResource>::make(call);
+  Resource<CallResource> resource;  // Nobody can cancel a task.
+  if (what->answer == AnswerAs::answer) resource = Resource<CallResource>::make(call);
 
   Message request;
   wire::Writer writer(request);
@@ -183,7 +192,7 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   Encoder::Outcome outcome = Encoder::Outcome::out_of_memory;
   bool is_nested = false;
   if (writer.tuple(static_cast<std::uint32_t>(count) + 3) &&
-      writer.integer(static_cast<std::int64_t>(*what)) &&
+      writer.integer(static_cast<std::int64_t>(what->operation)) &&
       writer.handle(wire::HandleKind::call, Ref<Object>::borrow(call.get())) &&
       write_path(env, writer, argv[4], context, &is_nested)) {
     outcome = encoder.elements(arguments, static_cast<std::uint32_t>(count));
@@ -193,7 +202,9 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
     status = is_nested ? context.context().submit_nested(request)
                        : context.context().requests().try_send(request);
   }
-  if (status == Status::ok) return make_ok(env, resource.term(env));
+  if (status == Status::ok) {
+    return what->answer == AnswerAs::answer ? make_ok(env, resource.term(env)) : atoms().ok;
+  }
 
   (void)call->cancel();  // The caller learns it from us, not by a message.
   if (outcome == Encoder::Outcome::too_much_work) {
@@ -224,6 +235,11 @@ ERL_NIF_TERM context_interrupt(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 
 ERL_NIF_TERM context_interrupt_call(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   get_context(env, argv[0]).context().interrupt(Ref<Call>::borrow(get_call(env, argv[1]).get()));
+  return atoms().ok;
+}
+
+ERL_NIF_TERM context_finish(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  get_context(env, argv[0]).context().requests().close();
   return atoms().ok;
 }
 

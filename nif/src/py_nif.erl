@@ -16,7 +16,7 @@
          buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -export([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -export([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
-         context_stop/1, call_cancel/1, call_answer/2]).
+         context_finish/1, context_stop/1, call_cancel/1, call_answer/2]).
 -export([output_open/3, output_close/0]).
 -export([debug_counters/0, debug_fail_allocations/1]).
 -export([priv_dir/0]).
@@ -34,7 +34,7 @@
        buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -nifs([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -nifs([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
-       context_stop/1, call_cancel/1, call_answer/2]).
+       context_finish/1, context_stop/1, call_cancel/1, call_answer/2]).
 -nifs([output_open/3, output_close/0]).
 -nifs([debug_counters/0, debug_fail_allocations/1]).
 -on_load(load/0).
@@ -44,7 +44,10 @@
 -type waiter() :: reference().
 -type context() :: reference().
 -type call() :: reference().
--type operation() :: call | eval | exec | {traceback, call | eval | exec}.
+%% `task', `spawn' and `thread' call in a context that runs an event loop: the answer is
+%% `{async_result, Ref, Result}', and with `spawn' there is none. `thread': what is no coroutine
+%% function runs on a thread of asyncio's executor.
+-type operation() :: call | eval | exec | {traceback, call | eval | exec} | task | spawn | thread.
 
 %% What has no form in Python, and where: positions in lists and tuples, from 1 on, and map keys.
 -type unsupported() ::
@@ -237,9 +240,10 @@ context_new(_Ref, _Mode) -> erlang:nif_error(not_loaded).
 %% one comes, unless the call is cancelled. `Path': the contexts (their processes) whose threads
 %% wait for the caller; if this one is among them the request runs there, inside of the one that
 %% waits.
-%% `{traceback, Operation}': an exception is answered with its traceback.
+%% `{traceback, Operation}': an exception is answered with its traceback. `task', `spawn' and
+%% `thread' return `ok', as nobody can cancel them.
 -spec context_submit(context(), operation(), tuple(), Ref :: reference(), Path :: [pid()]) ->
-    {ok, call()} | {error, {context_died, stopped} | enomem | unsupported()}.
+    {ok, call()} | ok | {error, {context_died, stopped} | enomem | unsupported()}.
 context_submit(_Context, _Operation, _Arguments, _Ref, _Path) -> erlang:nif_error(not_loaded).
 
 %% @doc Raises `KeyboardInterrupt' in whatever the context runs.
@@ -249,6 +253,11 @@ context_interrupt(_Context) -> erlang:nif_error(not_loaded).
 %% @doc The same, only if the context still runs that call.
 -spec context_interrupt(context(), call()) -> ok.
 context_interrupt(_Context, _Call) -> erlang:nif_error(not_loaded).
+
+%% @doc Refuses further requests; what is queued still runs. An event loop ends: what runs there is
+%% answered with `{error, {context_died, stopped}}'.
+-spec context_finish(context()) -> ok.
+context_finish(_Context) -> erlang:nif_error(not_loaded).
 
 %% @doc Refuses further requests, interrupts the running one, answers the queued ones with
 %% `{error, {context_died, stopped}}', and lets the thread end.

@@ -108,6 +108,11 @@ class ErlangEventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
     """
 
     def __init__(self) -> None:
+        try:
+            self._open_reactor()
+        except BaseException:
+            self._closed = True  # There is nothing that could be closed.
+            raise
         super().__init__(_Selector(self))
 
     # What asyncio keeps in Python.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "loop_core.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <new>
@@ -33,6 +34,8 @@ Reactor* LoopCore::reactor() {
 }
 
 void LoopCore::close_reactor() {
+  // What ends with its owner may look for itself here.
+  const auto sources = std::exchange(sources_, {});
   events_.clear();
   next_event_ = 0;
   watched_ = 0;
@@ -151,7 +154,7 @@ bool LoopCore::run_once() {
   if (!iteration.may_run()) return false;
   timers_.drop_cancelled();
   const bool has_work = !ready_.empty() || is_stopping_ || next_event_ < events_.size();
-  return (has_work ? look() : sleep()) && dispatch() && add_due() && run_ready();
+  return (has_work ? look() : sleep()) && dispatch() && serve_sources() && add_due() && run_ready();
 }
 
 bool LoopCore::run() {
@@ -173,13 +176,23 @@ bool LoopCore::sleep() {
   Reactor* const waited_for = reactor();
   if (waited_for == nullptr) return false;
   settle_all();
-  const std::int64_t deadline =
-      timers_.empty() ? Reactor::no_deadline : deadline_of_seconds_exactly(timers_.first());
-  if (deadline <= now_ns()) return look();
+  const auto next_deadline = [this] {
+    return timers_.empty() ? Reactor::no_deadline : deadline_of_seconds_exactly(timers_.first());
+  };
+  // Others may have the GIL meanwhile, and add something.
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    if (sources_[i].source->comes_soon(next_deadline())) return look();
+  }
+  const std::int64_t deadline = next_deadline();
+  if (!ready_.empty() || is_stopping_ || deadline <= now_ns()) return look();
   // Its owner may close the loop while it waits, which is wrong, but no reason to crash.
   const Ref<LoopReactor> alive = reactor_;
   std::span<const Event> events;
   waited_for->prepare_to_wait();
+  if (!may_sleep()) {
+    waited_for->after_wait();
+    return PyErr_Occurred() == nullptr && look();
+  }
   {
     const GilRelease released;
     events = waited_for->wait(deadline);
@@ -208,6 +221,41 @@ bool LoopCore::dispatch() {
     }
   }
   return true;
+}
+
+bool LoopCore::serve_sources() {
+  // One may go, or come, while it is served.
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    if (!sources_[i].source->serve()) return false;
+  }
+  return true;
+}
+
+bool LoopCore::may_sleep() {
+  bool has_come = false;
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    has_come = sources_[i].source->has_come() || has_come;
+  }
+  // From here on an interrupt of this thread finds it asleep.
+  return !raise_async_exception() && !has_come && ready_.empty();
+}
+
+bool LoopCore::add_source(LoopSource& source, PyRef owner) {
+  try {
+    sources_.push_back({&source, std::move(owner)});
+    return true;
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+    return false;
+  }
+}
+
+void LoopCore::remove_source(const LoopSource& source) noexcept {
+  const auto found = std::find_if(sources_.begin(), sources_.end(),
+                                  [&](const Source& each) { return each.source == &source; });
+  if (found == sources_.end()) return;
+  const PyRef owner = std::move(found->owner);
+  sources_.erase(found);
 }
 
 bool LoopCore::add_due() {
@@ -344,6 +392,7 @@ int LoopCore::traverse(visitproc visit, void* arg) const {
     const int result = watch == nullptr ? 0 : watch->traverse(visit, arg);
     if (result != 0) return result;
   }
+  for (const Source& source : sources_) Py_VISIT(source.owner.get());
   Py_VISIT(task_factory_.get());
   Py_VISIT(shared_context_.get());
   Py_VISIT(loop_keyword_.get());

@@ -11,6 +11,7 @@
 #include "handle.hpp"
 #include "loop_library.hpp"
 #include "loop_reactor.hpp"
+#include "loop_source.hpp"
 #include "module_state.hpp"
 #include "ready_queue.hpp"
 #include "shared_context.hpp"
@@ -54,6 +55,21 @@ class LoopCore {
                                PyObject* context = nullptr);
   /// Calls the method call_exception_handler with a dict. False: an exception is set.
   [[nodiscard]] bool call_exception_handler(PyObject* context);
+
+  /// What it looks at in each iteration from now on, and what keeps that alive until it is removed
+  /// or the loop closed, if anything does. False: MemoryError is set.
+  [[nodiscard]] bool add_source(LoopSource& source, PyRef owner = {});
+  void remove_source(const LoopSource& source) noexcept;
+  /// Whether there is a source for which `is_it` is true.
+  template <class Predicate>
+  [[nodiscard]] bool has_source(Predicate is_it) const {
+    for (const Source& each : sources_) {
+      if (is_it(*each.source)) return true;
+    }
+    return false;
+  }
+  /// After reactor().
+  [[nodiscard]] const Ref<LoopReactor>& shared_reactor() const noexcept { return reactor_; }
 
   // For its methods and handles.
 
@@ -133,13 +149,19 @@ class LoopCore {
 
  private:
   class Iteration;
+  struct Source {
+    LoopSource* source;
+    PyRef owner;
+  };
 
   [[nodiscard]] bool look();
   [[nodiscard]] bool sleep();
+  [[nodiscard]] bool may_sleep();
   void settle_all();
   void drop_events(const Watcher& watcher) noexcept;
   void take(std::span<const io_uring::Event> events);
   [[nodiscard]] bool dispatch();
+  [[nodiscard]] bool serve_sources();
   [[nodiscard]] bool add_due();
   [[nodiscard]] bool run_ready();
   [[nodiscard]] bool run_one(PyObject* handle);
@@ -160,6 +182,7 @@ class LoopCore {
   std::vector<Watcher*> watchers_;                    // By descriptor.
   std::vector<std::unique_ptr<FdWatch>> fd_watches_;  // By descriptor.
   std::vector<FdWatch*> unsettled_;
+  std::vector<Source> sources_;
   std::unique_ptr<char[]> scratch_;
   std::size_t last_received_ = 0;
   std::size_t watched_ = 0;              // Descriptors.

@@ -3,7 +3,9 @@
 
 #include "loop_clock.hpp"
 #include "loop_core.hpp"
+#include "loop_endpoint.hpp"
 #include "loop_methods.hpp"
+#include "penstock/host.hpp"
 #include "types.hpp"
 
 /// The Python type of a loop's C++ half. Its attributes of asyncio's names are those that
@@ -151,12 +153,20 @@ PyObject* loop_run_once(PyObject* self, PyObject*) {
 }
 
 PyObject* loop_run(PyObject* self, PyObject*) {
-  if (!LoopCore::of(self).run()) return nullptr;
+  LoopCore& loop = LoopCore::of(self);
+  // Inside Erlang it may be interrupted while it sleeps, which the endpoint's mailbox is told.
+  if (host() != nullptr && endpoint_of(loop.state(), self) == nullptr) return nullptr;
+  if (!loop.run()) return nullptr;
   Py_RETURN_NONE;
 }
 
 PyObject* loop_wake(PyObject* self, PyObject*) {
   LoopCore::of(self).wake();
+  Py_RETURN_NONE;
+}
+
+PyObject* loop_open_reactor(PyObject* self, PyObject*) {
+  if (LoopCore::of(self).reactor() == nullptr) return nullptr;
   Py_RETURN_NONE;
 }
 
@@ -248,6 +258,7 @@ PyMethodDef methods[] = {
      "_run_once()\n--\n\nRun one iteration; waits if nothing is ready."},
     {"_run", loop_run, METH_NOARGS, nullptr},
     {"_write_to_self", loop_wake, METH_NOARGS, nullptr},
+    {"_open_reactor", loop_open_reactor, METH_NOARGS, nullptr},
     {"_close_reactor", loop_close_reactor, METH_NOARGS, nullptr},
     {"_ready_handles", loop_ready_handles, METH_NOARGS, nullptr},
     {"_scheduled_handles", loop_scheduled_handles, METH_NOARGS, nullptr},

@@ -20,6 +20,8 @@
 #include "output.hpp"
 #include "penstock/host.hpp"
 #include "socket_awaitable.hpp"
+#include "task_run.hpp"
+#include "task_server.hpp"
 
 namespace penstock::python {
 
@@ -113,6 +115,7 @@ int execute(PyObject* module) {
       add_awaitable_type(module, *state) && add_endpoint_type(module, *state) &&
       add_inbox_reader_type(module, *state) && add_marker_types(module, *state) &&
       add_buffer_errors(module, *state) && add_buffer_type(module, *state) &&
+      add_task_server_type(module, *state) && add_task_run_type(module, *state) &&
       add_loop_type(module, *state) && add_socket_awaitable_type(module, *state) &&
       PyModule_AddFunctions(module, output_functions) == 0 &&
       PyModule_AddObjectRef(module, "is_inside_erlang", host() != nullptr ? Py_True : Py_False) ==

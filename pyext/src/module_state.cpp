@@ -24,7 +24,7 @@ void for_each_type(Function function, ModuleState& state) {
        {&state.atom_type, &state.channel_type, &state.byte_channel_type, &state.byte_view_type,
         &state.iterator_type, &state.awaitable_type, &state.endpoint_type, &state.inbox_reader_type,
         &state.schedule_marker_type, &state.inline_marker_type, &state.buffer_type,
-        &state.piece_type}) {
+        &state.piece_type, &state.task_server_type, &state.task_run_type}) {
     function(*type);
   }
   state.loops.for_each_type(function);
@@ -36,7 +36,7 @@ void for_each_object(Function function, ModuleState& state) {
        {&state.channel_closed, &state.byte_channel_closed, &state.process_error,
         &state.suspension_required, &state.application_stopped, &state.buffer_aborted,
         &state.body_truncated, &state.atoms, &state.get_running_loop, &state.async_call_type,
-        &state.loop_keyword, &state.at_call_end}) {
+        &state.loop_keyword, &state.at_call_end, &state.cancelled_error}) {
     function(*object);
   }
   state.loops.for_each_object(function);
@@ -64,6 +64,10 @@ bool for_each_name(Function function, ModuleState::Names& names) {
       {&names.stack, "stack"},
       {&names.caller, "erlang._caller"},
       {&names.dunder_name, "__name__"},
+      {&names.call_soon, "call_soon"},
+      {&names.create_task, "create_task"},
+      {&names.cancel, "cancel"},
+      {&names.throw_, "throw"},
       {&names.fileno, "fileno"},
       {&names.cancelled, "_cancelled"},
       {&names.run, "_run"},

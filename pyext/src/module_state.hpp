@@ -14,6 +14,7 @@ namespace penstock::python {
 
 struct EndpointObject;
 struct AwaitableObject;
+class Namespaces;
 
 /// Everything that `erlang._native` remembers in one interpreter.
 ///
@@ -41,6 +42,8 @@ struct ModuleState {
   PyTypeObject* inline_marker_type = nullptr;
   PyTypeObject* buffer_type = nullptr;
   PyTypeObject* piece_type = nullptr;
+  PyTypeObject* task_server_type = nullptr;
+  PyTypeObject* task_run_type = nullptr;
 
   PyObject* channel_closed = nullptr;
   PyObject* byte_channel_closed = nullptr;
@@ -68,6 +71,10 @@ struct ModuleState {
     PyObject* stack = nullptr;
     PyObject* caller = nullptr;
     PyObject* dunder_name = nullptr;
+    PyObject* call_soon = nullptr;
+    PyObject* create_task = nullptr;
+    PyObject* cancel = nullptr;
+    PyObject* throw_ = nullptr;
     PyObject* fileno = nullptr;
     PyObject* cancelled = nullptr;
     PyObject* run = nullptr;
@@ -89,9 +96,12 @@ struct ModuleState {
 
   PyObject* get_running_loop = nullptr;  ///< asyncio's, once somebody had to wait.
   PyObject* async_call_type = nullptr;   ///< erlang.calls.AsyncCall, once somebody used it.
+  PyObject* cancelled_error = nullptr;   ///< asyncio's, once there was a TaskServer.
   PyObject* loop_keyword = nullptr;      ///< ("loop",)
   /// Borrowed both; an endpoint takes itself out, and knows (weakly) its loop.
   std::unordered_map<PyObject*, EndpointObject*> endpoints;
+
+  Namespaces* namespaces = nullptr;  ///< Of all contexts here, linked.
 
   std::array<AwaitableObject*, 32> spare_awaitables{};
   std::size_t spare_awaitable_count = 0;
