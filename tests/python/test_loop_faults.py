@@ -441,13 +441,14 @@ def test_an_interrupt_ends_the_wait(make_loop: MakeLoop) -> None:
         loop.close()
 
 
-def test_only_one_run_at_a_time(make_loop: MakeLoop) -> None:
-    loop = make_loop()
+def test_only_one_run_at_a_time() -> None:
+    """asyncio 3.13.0 no longer knows that it runs after the first refusal."""
+    loop = our_loop()
     try:
         def again() -> None:
             with pytest.raises(RuntimeError, match="already running"):
                 loop.run_forever()
-            other = make_loop()
+            other = our_loop()
             with pytest.raises(RuntimeError, match="Cannot run the event loop while another"):
                 other.run_forever()
             other.close()
