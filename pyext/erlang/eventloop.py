@@ -238,6 +238,19 @@ class ErlangEventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
         _native.StreamTransport(self, rawsock, tls, None, extra, server)
         return tls._app_transport
 
+    def _make_datagram_transport(
+        self,
+        sock: Any,
+        protocol: Any,
+        address: Any = None,
+        waiter: Any = None,
+        extra: Any = None,
+    ) -> Any:
+        self._ensure_fd_no_transport(sock)
+        if sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+            return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
+        return _native.DatagramTransport(self, sock, protocol, address, waiter, extra)
+
     def _transport_failed(
         self, transport: Any, protocol: Any, exception: BaseException, message: str
     ) -> None:

@@ -4,7 +4,7 @@
 #include "handle.hpp"
 #include "module_state.hpp"
 #include "shared_context.hpp"
-#include "transport.hpp"
+#include "transport_type.hpp"
 
 namespace penstock::python {
 

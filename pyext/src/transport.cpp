@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "entered_context.hpp"
 #include "exceptions.hpp"
 
 namespace penstock::python {
@@ -215,17 +216,11 @@ bool Transport::resume_reading() {
 // ---------------------------------------------------------------------------------------------
 
 PyRef Transport::call(PyObject* function, PyObject* argument) const {
-  const PyRef context = PyRef::borrow(context_.get());
-  // Entered already: somebody runs the loop inside of a callback.
-  const bool has_entered = PyContext_Enter(context.get()) == 0;
-  if (!has_entered) PyErr_Clear();
+  const EnteredContext entered(context_.get());
   PyObject* const stack[] = {nullptr, argument};
-  PyRef result = PyRef::steal(PyObject_Vectorcall(
-      function, stack + 1,
-      static_cast<std::size_t>(argument == nullptr ? 0 : 1) | PY_VECTORCALL_ARGUMENTS_OFFSET,
-      nullptr));
-  if (has_entered && PyContext_Exit(context.get()) != 0) return {};
-  return result;
+  std::size_t const count = argument == nullptr ? 0 : 1;
+  return PyRef::steal(
+      PyObject_Vectorcall(function, stack + 1, count | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr));
 }
 
 bool Transport::call_soon(PyObject* name, PyObject* argument) {

@@ -104,6 +104,7 @@ class Transport : public Watcher {
 
   [[nodiscard]] LoopCore& core() const noexcept { return *core_; }
   [[nodiscard]] ModuleState& state() const noexcept { return state_; }
+  [[nodiscard]] PyObject* context() const noexcept { return context_.get(); }
   [[nodiscard]] PyObject* extra() const noexcept { return object_.extra; }
   /// Whether the socket still has the descriptor: somebody may have closed it behind our back, and
   /// the number be another file's. False: errno is EBADF.
@@ -165,8 +166,5 @@ class Transport : public Watcher {
 
   static constexpr Py_ssize_t kHigh = Py_ssize_t{64} * 1024;
 };
-
-/// Makes the types, which needs asyncio. False: an exception is set.
-[[nodiscard]] bool make_transport_types(PyObject* module, ModuleState& state);
 
 }  // namespace penstock::python

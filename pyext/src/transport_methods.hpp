@@ -16,5 +16,8 @@ extern PyGetSetDef transport_properties[];
 /// Of streams.
 extern PyMethodDef stream_transport_methods[];
 extern PyGetSetDef stream_transport_properties[];
+/// Of datagram sockets.
+extern PyMethodDef datagram_transport_methods[];
+extern PyGetSetDef datagram_transport_properties[];
 
 }  // namespace penstock::python

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "transport_type.hpp"
+
 #include <structmember.h>
 
 #include <cstddef>
 #include <initializer_list>
 #include <new>
+#include <utility>
 
+#include "datagram_transport.hpp"
 #include "stream_transport.hpp"
 #include "transport_methods.hpp"
 #include "types.hpp"
@@ -18,6 +22,12 @@ namespace {
 struct StreamObject {
   TransportObject head;
   StreamTransport transport;
+};
+
+/// An instance of `erlang._native.DatagramTransport`.
+struct DatagramObject {
+  TransportObject head;
+  DatagramTransport transport;
 };
 
 TransportObject& head_of(PyObject* object) noexcept {
@@ -61,6 +71,27 @@ PyObject* stream_new(PyTypeObject* type, PyObject* args, PyObject* keywords) {
   if (core == nullptr) return nullptr;
   PyRef self = PyRef::steal(allocate<StreamObject>(type, *core));
   if (!self || !StreamTransport::of(self.get()).open_stream(parts)) return nullptr;
+  return self.take();
+}
+
+PyObject* datagram_new(PyTypeObject* type, PyObject* args, PyObject* keywords) {
+  const char* names[] = {"loop", "sock", "protocol", "address", "waiter", "extra", nullptr};
+  Transport::Parts parts{};
+  PyObject* address = Py_None;
+  parts.waiter = parts.extra = Py_None;
+  if (PyArg_ParseTupleAndKeywords(args, keywords, "OOO|OOO", const_cast<char**>(names), &parts.loop,
+                                  &parts.socket, &parts.protocol, &address, &parts.waiter,
+                                  &parts.extra) == 0) {
+    return nullptr;
+  }
+  parts.waiter = null_for_none(parts.waiter);
+  parts.extra = null_for_none(parts.extra);
+  LoopCore* const core = core_of(type, parts.loop);
+  if (core == nullptr) return nullptr;
+  PyRef self = PyRef::steal(allocate<DatagramObject>(type, *core));
+  if (!self || !DatagramTransport::of(self.get()).open_endpoint(parts, null_for_none(address))) {
+    return nullptr;
+  }
   return self.take();
 }
 
@@ -128,12 +159,26 @@ PyType_Slot stream_slots[] = {
     {0, nullptr},
 };
 
+PyType_Slot datagram_slots[] = {
+    {Py_tp_new, reinterpret_cast<void*>(datagram_new)},
+    {Py_tp_init, reinterpret_cast<void*>(transport_init)},
+    {Py_tp_finalize, reinterpret_cast<void*>(transport_finalize)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(transport_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(transport_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(transport_clear)},
+    {Py_tp_methods, datagram_transport_methods},
+    {Py_tp_getset, datagram_transport_properties},
+    {0, nullptr},
+};
+
 constexpr unsigned int kFlags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC;
 
 PyType_Spec transport_spec = {"erlang._native.BaseTransport", sizeof(TransportObject), 0,
                               kFlags | Py_TPFLAGS_DISALLOW_INSTANTIATION, transport_slots};
 PyType_Spec stream_spec = {"erlang._native.StreamTransport", sizeof(StreamObject), 0, kFlags,
                            stream_slots};
+PyType_Spec datagram_spec = {"erlang._native.DatagramTransport", sizeof(DatagramObject), 0, kFlags,
+                             datagram_slots};
 
 /// Whether asyncio's class keeps its slot where TransportObject has it, and adds nothing else.
 /// False: ImportError is set.
@@ -182,10 +227,15 @@ bool make_transport_types(PyObject* module, ModuleState& state) {
   const PyRef transports = PyRef::steal(PyImport_ImportModule("asyncio.transports"));
   if (!transports) return false;
   const PyRef base = PyRef::steal(PyObject_GetAttrString(transports.get(), "_FlowControlMixin"));
-  return base && fits(base.get()) &&
+  const PyRef datagrams =
+      PyRef::steal(PyObject_GetAttrString(transports.get(), "DatagramTransport"));
+  return base && datagrams && fits(base.get()) &&
          make(module, transport_spec, {base.get()}, library.transport_type) &&
          make(module, stream_spec, {reinterpret_cast<PyObject*>(library.transport_type)},
               library.stream_transport_type) &&
+         make(module, datagram_spec,
+              {reinterpret_cast<PyObject*>(library.transport_type), datagrams.get()},
+              library.datagram_transport_type) &&
          add_abilities(reinterpret_cast<PyObject*>(library.stream_transport_type));
 }
 
