@@ -2,60 +2,105 @@
 #include "call.hpp"
 
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "atoms.hpp"
 #include "codec.hpp"
+#include "owned_env.hpp"
+#include "per_thread.hpp"
+#include "scratch.hpp"
 
 namespace penstock::nif {
 
+namespace {
+
+/// The thread's environment for answers, empty at both ends of a scope. Scopes do not nest.
+class AnswerEnv {
+ public:
+  AnswerEnv() noexcept {
+    try {
+      env_ = per_thread<Scratch>().answer_env.get();
+    } catch (const std::bad_alloc&) {
+      env_ = own_.emplace().get();  // Ends the VM rather than fail.
+    }
+  }
+  ~AnswerEnv() { enif_clear_env(env_); }
+  AnswerEnv(const AnswerEnv&) = delete;
+  AnswerEnv& operator=(const AnswerEnv&) = delete;
+  [[nodiscard]] ErlNifEnv* get() const noexcept { return env_; }
+
+ private:
+  ErlNifEnv* env_ = nullptr;
+  std::optional<OwnedEnv> own_;
+};
+
+}  // namespace
+
 Ref<NifCall> NifCall::create(ErlNifEnv* env, ERL_NIF_TERM reference,
-                             Resource<ContextResource> context, bool wants_traceback) noexcept {
+                             Resource<ContextResource> context, bool wants_traceback, AnswerAs as) {
   ErlNifPid caller{};
   (void)enif_self(env, &caller);
-  return Ref<NifCall>::steal(new (std::nothrow)
-                                 NifCall(caller, reference, std::move(context), wants_traceback));
+  return Ref<NifCall>::steal(
+      new NifCall(caller, reference, std::move(context), wants_traceback, as));
 }
 
 NifCall::NifCall(const ErlNifPid& caller, ERL_NIF_TERM reference, Resource<ContextResource> context,
-                 bool wants_traceback) noexcept
+                 bool wants_traceback, AnswerAs as)
     : Call(caller.pid, wants_traceback),
       process_(caller),
-      reference_(enif_make_copy(env_.get(), reference)),
-      context_(std::move(context)) {}
+      reference_(reference),
+      context_(std::move(context)),
+      as_(as) {
+  if (as_ == AnswerAs::async_result) context_->enlist(*this);
+}
 
 NifCall::~NifCall() {
+  if (as_ == AnswerAs::async_result) context_->delist(*this);
+  lose();
+}
+
+void NifCall::lose() noexcept {
   if (!abandon()) return;
-  ErlNifEnv* const env = env_.get();
-  send(make_error(env, enif_make_tuple2(env, atoms().context_died, atoms().stopped)));
+  const AnswerEnv env;
+  send(env.get(),
+       make_error(env.get(), enif_make_tuple2(env.get(), atoms().context_died, atoms().stopped)));
 }
 
 bool NifCall::watch_caller() noexcept { return context_->watch(process_); }
 
 void NifCall::finish_with(ERL_NIF_TERM result) noexcept {
-  if (abandon()) send(enif_make_copy(env_.get(), result));
+  if (!abandon()) return;
+  const AnswerEnv env;
+  send(env.get(), enif_make_copy(env.get(), result));
 }
 
 void NifCall::answer(Outcome outcome, const Message& message) noexcept {
-  ErlNifEnv* const env = env_.get();
-  if (outcome == Outcome::ok) return send(atoms().ok);
+  if (as_ == AnswerAs::nothing) return;
+  const AnswerEnv scope;
+  ErlNifEnv* const env = scope.get();
+  if (outcome == Outcome::ok) return send(env, atoms().ok);
   ERL_NIF_TERM term{};
   switch (decode(env, message, &term)) {
     case Status::ok:
-      return send(outcome == Outcome::ok_term ? make_ok(env, term) : make_error(env, term));
+      return send(env, outcome == Outcome::ok_term ? make_ok(env, term) : make_error(env, term));
     case Status::limit:
-      return send(make_error(env, atoms().atom_limit));
+      return send(env, make_error(env, atoms().atom_limit));
     case Status::out_of_memory:
-      return send(make_error(env, atoms().enomem));
+      return send(env, make_error(env, atoms().enomem));
     default:
-      return send(make_error(env, atoms().corrupt));
+      return send(env, make_error(env, atoms().corrupt));
   }
 }
 
-void NifCall::send(ERL_NIF_TERM result) noexcept {
-  const ERL_NIF_TERM message = enif_make_tuple2(env_.get(), reference_, result);
+void NifCall::send(ErlNifEnv* env, ERL_NIF_TERM result) noexcept {
+  if (as_ == AnswerAs::nothing) return;
+  const ERL_NIF_TERM reference = enif_make_copy(env, reference_.term());
+  const ERL_NIF_TERM message = as_ == AnswerAs::answer
+                                   ? enif_make_tuple2(env, reference, result)
+                                   : enif_make_tuple3(env, atoms().async_result, reference, result);
   // From whichever thread, also a scheduler that drops the last reference.
-  if (enif_send(nullptr, &process_, env_.get(), message) == 0) count(counters().dropped_sends);
+  if (enif_send(nullptr, &process_, env, message) == 0) count(counters().dropped_sends);
 }
 
 }  // namespace penstock::nif

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sched.h>
+
 #include <iterator>
 #include <new>
 #include <optional>
@@ -17,8 +19,53 @@
 
 namespace penstock::nif {
 
+/// Held for a few instructions, and, when a context dies, for one message to be sent.
+class ContextResource::Guard {
+ public:
+  explicit Guard(ContextResource& context) noexcept : lock_(context.lock_) {
+    for (unsigned turn = 0; lock_.exchange(1, order::acquire("N4")) != 0; ++turn) spin_pause(turn);
+  }
+  ~Guard() { lock_.store(0, order::release("N4")); }
+  Guard(const Guard&) = delete;
+  Guard& operator=(const Guard&) = delete;
+
+ private:
+  Atomic<std::uint32_t>& lock_;
+};
+
+void ContextResource::enlist(NifCall& call) noexcept {
+  const Guard guard(*this);
+  call.next_ = tasks_;
+  if (tasks_ != nullptr) tasks_->previous_ = &call;
+  tasks_ = &call;
+  call.is_listed_ = true;
+}
+
+void ContextResource::delist(NifCall& call) noexcept {
+  const Guard guard(*this);
+  if (!std::exchange(call.is_listed_, false)) return;
+  if (call.next_ != nullptr) call.next_->previous_ = call.previous_;
+  (call.previous_ != nullptr ? call.previous_->next_ : tasks_) = call.next_;
+}
+
+/// A thread that does not end does not answer either. One after the other: others wait.
+void ContextResource::lose_tasks() noexcept {
+  for (;;) {
+    const Guard guard(*this);
+    NifCall* const first = tasks_;
+    if (first == nullptr) return;
+    tasks_ = first->next_;
+    if (tasks_ != nullptr) tasks_->previous_ = nullptr;
+    first->is_listed_ = false;
+    first->lose();  // Alive: its destructor begins with delist().
+  }
+}
+
 void ContextResource::down(const ErlNifPid& process) noexcept {
-  if (process.pid == owner_.pid) return context_->stop();
+  if (process.pid == owner_.pid) {
+    context_->stop();
+    return lose_tasks();
+  }
   Message forget;
   wire::Writer writer(forget);
   if (writer.tuple(2) && writer.integer(static_cast<std::int64_t>(Operation::forget)) &&
@@ -89,10 +136,18 @@ bool write_path(ErlNifEnv* env, wire::Writer& writer, ERL_NIF_TERM list,
   return ok && writer.end_list();
 }
 
-std::optional<Operation> operation(ERL_NIF_TERM term) noexcept {
-  if (term == atoms().call) return Operation::call;
-  if (term == atoms().eval) return Operation::eval;
-  if (term == atoms().exec) return Operation::exec;
+struct Kind {
+  Operation operation;
+  AnswerAs answer = AnswerAs::answer;
+};
+
+std::optional<Kind> kind(ERL_NIF_TERM term) noexcept {
+  if (term == atoms().call) return Kind{Operation::call};
+  if (term == atoms().eval) return Kind{Operation::eval};
+  if (term == atoms().exec) return Kind{Operation::exec};
+  if (term == atoms().task) return Kind{Operation::call, AnswerAs::async_result};
+  if (term == atoms().spawn) return Kind{Operation::call, AnswerAs::nothing};
+  if (term == atoms().thread) return Kind{Operation::thread, AnswerAs::async_result};
   return {};
 }
 
@@ -165,17 +220,17 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   const ERL_NIF_TERM* traced{};
   const bool wants_traceback = enif_get_tuple(env, argv[1], &parts, &traced) != 0 && parts == 2 &&
                                traced[0] == atoms().traceback;
-  const std::optional<Operation> what = operation(wants_traceback ? traced[1] : argv[1]);
+  const std::optional<Kind> what = kind(wants_traceback ? traced[1] : argv[1]);
   int count{};
   const ERL_NIF_TERM* arguments{};
   if (!what || enif_get_tuple(env, argv[2], &count, &arguments) == 0 ||
       enif_is_ref(env, argv[3]) == 0 || enif_is_list(env, argv[4]) == 0) {
     throw BadArg();
   }
-  const Ref<NifCall> call =
-      NifCall::create(env, argv[3], Resource<ContextResource>::borrow(&context), wants_traceback);
-  if (!call) throw std::bad_alloc();
-  const auto resource = Resource<CallResource>::make(call);
+  const Ref<NifCall> call = NifCall::create(
+      env, argv[3], Resource<ContextResource>::borrow(&context), wants_traceback, what->answer);
+  Resource<CallResource> resource;  // Nobody can cancel a task.
+  if (what->answer == AnswerAs::answer) resource = Resource<CallResource>::make(call);
 
   Message request;
   wire::Writer writer(request);
@@ -183,7 +238,7 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   Encoder::Outcome outcome = Encoder::Outcome::out_of_memory;
   bool is_nested = false;
   if (writer.tuple(static_cast<std::uint32_t>(count) + 3) &&
-      writer.integer(static_cast<std::int64_t>(*what)) &&
+      writer.integer(static_cast<std::int64_t>(what->operation)) &&
       writer.handle(wire::HandleKind::call, Ref<Object>::borrow(call.get())) &&
       write_path(env, writer, argv[4], context, &is_nested)) {
     outcome = encoder.elements(arguments, static_cast<std::uint32_t>(count));
@@ -193,7 +248,9 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
     status = is_nested ? context.context().submit_nested(request)
                        : context.context().requests().try_send(request);
   }
-  if (status == Status::ok) return make_ok(env, resource.term(env));
+  if (status == Status::ok) {
+    return what->answer == AnswerAs::answer ? make_ok(env, resource.term(env)) : atoms().ok;
+  }
 
   (void)call->cancel();  // The caller learns it from us, not by a message.
   if (outcome == Encoder::Outcome::too_much_work) {
@@ -202,6 +259,11 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   if (outcome == Encoder::Outcome::unsupported) return make_error(env, encoder.reason());
   if (status != Status::closed) return make_error(env, atoms().enomem);
   return make_error(env, enif_make_tuple2(env, atoms().context_died, atoms().stopped));
+}
+
+ERL_NIF_TERM processor_yield(ErlNifEnv* /*env*/, const ERL_NIF_TERM* /*argv*/) {
+  sched_yield();
+  return atoms().ok;
 }
 
 ERL_NIF_TERM call_cancel(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
@@ -224,6 +286,11 @@ ERL_NIF_TERM context_interrupt(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 
 ERL_NIF_TERM context_interrupt_call(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   get_context(env, argv[0]).context().interrupt(Ref<Call>::borrow(get_call(env, argv[1]).get()));
+  return atoms().ok;
+}
+
+ERL_NIF_TERM context_finish(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  get_context(env, argv[0]).context().requests().close();
   return atoms().ok;
 }
 

@@ -11,8 +11,13 @@
 
 namespace penstock::nif {
 
+class NifCall;
+
 /// A Python context in Erlang's hands. Stops when its owner, the process that made it, dies, and
 /// when nobody in Erlang refers to it any more.
+///
+/// Edges:
+///   N4  unlock -> lock of the spin lock: the list of tasks.
 class ContextResource {
  public:
   ContextResource(Ref<python::Context> context, const ErlNifPid& owner) noexcept
@@ -30,12 +35,22 @@ class ContextResource {
            0;
   }
 
+  /// A task in the hands of the context, until it is gone: nobody monitors the context to learn
+  /// that it died.
+  void enlist(NifCall& call) noexcept;
+  void delist(NifCall& call) noexcept;
+
   /// Called once for each watch() whose process died.
   void down(const ErlNifPid& process) noexcept;
 
  private:
+  class Guard;
+  void lose_tasks() noexcept;
+
   const Ref<python::Context> context_;
   const ErlNifPid owner_;
+  Atomic<std::uint32_t> lock_{0};
+  NifCall* tasks_ = nullptr;  // Guarded by the lock.
   [[no_unique_address]] Counted<&Counters::contexts> counted_;
 };
 

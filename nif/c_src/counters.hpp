@@ -16,6 +16,7 @@ struct Counters {
   Atomic<std::int64_t> waiters{0};   ///< Waits of Erlang processes.
   Atomic<std::int64_t> calls{0};
   Atomic<std::int64_t> contexts{0};
+  Atomic<std::int64_t> event_loops{0};  ///< Of event_loop_new/0: threads.
   Atomic<std::int64_t> pinned_bytes{0};
   Atomic<std::int64_t> atoms_created{0};
   Atomic<std::int64_t> dropped_sends{0};  ///< Answers and wake-ups whose process was gone.

@@ -18,6 +18,7 @@ ERL_NIF_TERM debug_counters(ErlNifEnv* env, const ERL_NIF_TERM* /*argv*/) {
       {atoms().waiters, counters().waiters.load(order::relaxed)},
       {atoms().calls, counters().calls.load(order::relaxed)},
       {atoms().contexts, counters().contexts.load(order::relaxed)},
+      {atoms().event_loops, counters().event_loops.load(order::relaxed)},
       {atoms().pinned_bytes, counters().pinned_bytes.load(order::relaxed)},
       {atoms().atoms_created, counters().atoms_created.load(order::relaxed)},
       {atoms().dropped_sends, counters().dropped_sends.load(order::relaxed)},

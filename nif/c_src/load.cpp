@@ -60,9 +60,44 @@ ErlNifFunc functions[] = {
     {"context_submit",                5, guarded<context_submit>,                0},
     {"context_interrupt",             1, guarded<context_interrupt>,             0},  // Never blocks; no GIL.
     {"context_interrupt",             2, guarded<context_interrupt_call>,        0},
+    {"context_finish",                1, guarded<context_finish>,                0},  // Only asks.
     {"context_stop",                  1, guarded<context_stop>,                  0},  // Only asks.
+    {"processor_yield",               0, guarded<processor_yield>,               0},
     {"call_cancel",                   1, guarded<call_cancel>,                   0},
     {"call_answer",                   2, guarded<call_answer>,                   0},
+
+    // Event loops of Erlang: no Python.
+    {"event_loop_new",                 0, guarded<event_loop_new>,               ERL_NIF_DIRTY_JOB_IO_BOUND},  // Starts a thread.
+    {"event_loop_destroy",             1, guarded<event_loop_destroy>,           0},
+    {"event_loop_set_worker",          2, guarded<event_loop_set_worker>,        0},
+    {"event_loop_wakeup",              1, guarded<event_loop_wakeup>,            0},
+    {"event_loop_dispatch",            3, guarded<event_loop_dispatch>,          0},
+    {"poll_events",                    2, guarded<poll_events>,                  ERL_NIF_DIRTY_JOB_IO_BOUND},  // Waits.
+    {"get_pending",                    1, guarded<get_pending>,                  0},
+    {"add_reader",                     3, guarded<add_reader>,                   0},
+    {"add_writer",                     3, guarded<add_writer>,                   0},
+    {"remove_reader",                  2, guarded<remove_reader>,                0},
+    {"remove_writer",                  2, guarded<remove_writer>,                0},
+    {"start_reader",                   1, guarded<start_watching>,               0},
+    {"start_writer",                   1, guarded<start_watching>,               0},
+    {"stop_reader",                    1, guarded<stop_watching>,                0},
+    {"stop_writer",                    1, guarded<stop_watching>,                0},
+    {"close_fd",                       1, guarded<close_fd>,                     0},
+    {"call_later",                     3, guarded<call_later>,                   0},
+    {"cancel_timer",                   2, guarded<cancel_timer>,                 0},
+
+    // Descriptors to try them with. None waits: all are non-blocking.
+    {"create_test_pipe",               0, guarded<create_test_pipe>,             0},
+    {"write_test_fd",                  2, guarded<write_test_fd>,                0},
+    {"read_test_fd",                   2, guarded<read_test_fd>,                 0},
+    {"close_test_fd",                  1, guarded<close_test_fd>,                0},
+    {"create_test_tcp_listener",       1, guarded<create_test_tcp_listener>,     0},
+    {"accept_test_tcp",                1, guarded<accept_test_tcp>,              0},
+    {"connect_test_tcp",               2, guarded<connect_test_tcp>,             0},
+    {"create_test_udp_socket",         1, guarded<create_test_udp_socket>,       0},
+    {"sendto_test_udp",                4, guarded<sendto_test_udp>,              0},
+    {"recvfrom_test_udp",              2, guarded<recvfrom_test_udp>,            0},
+    {"set_udp_broadcast",              2, guarded<set_udp_broadcast>,            0},
 
     // Python's output. Never block; no GIL.
     {"output_open",                   3, guarded<output_open>,                   0},
@@ -79,7 +114,10 @@ ErlNifFunc functions[] = {
 void* library_identity() noexcept { return &functions; }
 
 int take_over(ErlNifEnv* env, void** priv_data) noexcept {
-  if (!open_channel_types(env) || !open_buffer_types(env) || !open_context_types(env)) return 1;
+  if (!open_channel_types(env) || !open_buffer_types(env) || !open_context_types(env) ||
+      !open_event_loop_types(env)) {
+    return 1;
+  }
   set_host(&vm_host());
   *priv_data = library_identity();
   return 0;

@@ -22,9 +22,20 @@ Body buffer_new, buffer_write, buffer_write_wait, buffer_write_again, buffer_clo
     buffer_set_writer, buffer_info;
 // context_nifs.cpp
 Body runtime_start, runtime_version, runtime_features, set_stopped;
-Body context_new, context_submit, context_interrupt, context_interrupt_call, context_stop;
+Body context_new, context_submit, context_interrupt, context_interrupt_call, context_finish,
+    context_stop;
 Body call_cancel;
+Body processor_yield;
 Body call_answer;
+// event_loop_nifs.cpp
+Body event_loop_new, event_loop_destroy, event_loop_set_worker, event_loop_wakeup,
+    event_loop_dispatch, poll_events, get_pending;
+Body add_reader, add_writer, remove_reader, remove_writer, start_watching, stop_watching, close_fd,
+    call_later, cancel_timer;
+// test_socket_nifs.cpp
+Body create_test_pipe, write_test_fd, read_test_fd, close_test_fd;
+Body create_test_tcp_listener, accept_test_tcp, connect_test_tcp;
+Body create_test_udp_socket, sendto_test_udp, recvfrom_test_udp, set_udp_broadcast;
 // output_nifs.cpp
 Body output_open, output_close;
 // debug_nifs.cpp
@@ -34,5 +45,6 @@ Body debug_counters, debug_fail_allocations;
 [[nodiscard]] bool open_channel_types(ErlNifEnv* env) noexcept;
 [[nodiscard]] bool open_buffer_types(ErlNifEnv* env) noexcept;
 [[nodiscard]] bool open_context_types(ErlNifEnv* env) noexcept;
+[[nodiscard]] bool open_event_loop_types(ErlNifEnv* env) noexcept;
 
 }  // namespace penstock::nif

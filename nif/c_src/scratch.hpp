@@ -30,6 +30,8 @@ struct Scratch {
 
   /// For a term on its way to a process.
   OwnedEnv send_env;
+  /// For the answer of a call, which may come while something is being sent.
+  OwnedEnv answer_env;
   /// What was last received; empty between calls.
   std::unique_ptr<Message> message = std::make_unique<Message>();
 };

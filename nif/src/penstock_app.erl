@@ -21,7 +21,8 @@ start(_Type, _Arguments) ->
 %% once, so that stopping takes as long as the slowest context, and not as long as all of them.
 -spec prep_stop(State) -> State.
 prep_stop(State) ->
-    ok = py_async:finish(),
+    ok = py_context:announce_stop(),
+    ok = py_loop:finish(),
     ok = py_nif:set_stopped(true),
     ok = py_context:stop_all(),
     State.

@@ -7,7 +7,7 @@
 %%                 ├─ py_runtime       starts Python
 %%                 ├─ py_context_janitor  forgets contexts that were killed
 %%                 ├─ py_context_sup ── py_context, one for each Python thread
-%%                 ├─ py_async         runs py:async_call, in a context of its own
+%%                 ├─ py_loop_sup ── py_loop, for each event loop, in a context of its own
 %%                 └─ py_callback_server ── py_caller, for each Python thread that calls Erlang
 %%
 %% `rest_for_one': contexts need a runtime that has started, and Python a place for its output.
@@ -27,6 +27,7 @@ start_link() ->
 init([]) ->
     ok = py_callback:create_table(),
     ok = py_context:create_table(),
+    ok = py_loop:create_table(),
     {ok, {#{strategy => rest_for_one, intensity => 10, period => 10},
           [#{id => py_forwarder, start => {py_forwarder, start_link, []}},
            #{id => py_output, start => {py_output, start_link, []}},
@@ -34,5 +35,5 @@ init([]) ->
            #{id => py_context_janitor, start => {py_context_janitor, start_link, []}},
            #{id => py_context_sup, start => {py_context_sup, start_link, []},
              type => supervisor},
-           #{id => py_async, start => {py_async, start_link, []}},
+           #{id => py_loop_sup, start => {py_loop_sup, start_link, []}, type => supervisor},
            #{id => py_callback_server, start => {py_callback_server, start_link, []}}]}}.

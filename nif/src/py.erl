@@ -29,6 +29,7 @@
          async_gather/1, async_gather/2]).
 -export([register_function/2, register_function/3, unregister_function/1]).
 -export([interrupt/1, version/0]).
+-export([part/2]).  % For py_loop.
 -export_type([name/0, code/0, options/0, result/0, error/0]).
 
 -type name() :: atom() | binary() | string().
@@ -168,17 +169,8 @@ async_call(Module, Function, Args) ->
 
 %% @doc The same, with keyword arguments.
 -spec async_call(name(), name(), [term()], map()) -> reference().
-async_call(Module, Function, Args, Kwargs) when is_list(Args), is_map(Kwargs) ->
-    case py_async:submit(self(), text(Module), text(Function), Args, Kwargs) of
-        {ok, Ref} ->
-            Ref;
-        {error, _} = Error ->
-            Ref = make_ref(),
-            self() ! {async_result, Ref, Error},
-            Ref
-    end;
 async_call(Module, Function, Args, Kwargs) ->
-    error(badarg, [Module, Function, Args, Kwargs]).
+    py_loop:create_task(async, thread, Module, Function, Args, Kwargs).
 
 %% @doc The result of an `async_call' of this process, for at most 30 s.
 -spec await(reference()) -> result().
@@ -319,6 +311,8 @@ request(Context, Operation, Arguments, Timeout) ->
             Result
     end.
 
+%% @private What an argument of a request is called.
+-spec part(py_nif:operation(), pos_integer()) -> args | kwargs | locals.
 part({traceback, Operation}, Position) -> part(Operation, Position);
 part(call, 3) -> args;
 part(call, 4) -> kwargs;

@@ -78,12 +78,25 @@ start(Fun, Tag) ->
 %% Ends with the thread's process, but not before it has done what it does.
 handle_first(Inbox, Caller, Call) ->
     Monitor = erlang:monitor(process, Caller),
-    handle(Inbox, Monitor, Call).
+    handle(Inbox, Monitor, Call, py_spin:new()).
 
-handle(Inbox, Monitor, {penstock_call, Id, Name, Args, Path}) ->
+handle(Inbox, Monitor, {penstock_call, Id, Name, Args, Path}, Spin) ->
     answer(Inbox, Id, self(), Name, run(Name, Args, Path)),
+    look(Inbox, Monitor, Spin, py_spin:start(Spin)).
+
+look(Inbox, Monitor, Spin, none) ->
+    wait(Inbox, Monitor, py_spin:miss(Spin));
+look(Inbox, Monitor, Spin, Looks) ->
     receive
-        {penstock_call, _, _, _, _} = Next -> handle(Inbox, Monitor, Next);
+        {penstock_call, _, _, _, _} = Next -> handle(Inbox, Monitor, Next, py_spin:hit(Spin))
+    after 0 ->
+        erlang:yield(),
+        look(Inbox, Monitor, Spin, py_spin:goes_on(Looks))
+    end.
+
+wait(Inbox, Monitor, Spin) ->
+    receive
+        {penstock_call, _, _, _, _} = Next -> handle(Inbox, Monitor, Next, Spin);
         penstock_release -> ok;
         {'DOWN', Monitor, process, _Caller, _Reason} -> ok
     after ?IDLE_MS ->
@@ -94,7 +107,7 @@ handle(Inbox, Monitor, {penstock_call, Id, Name, Args, Path}) ->
 -spec handle_next(inbox(), reference()) -> ok.
 handle_next(Inbox, Monitor) ->
     receive
-        {penstock_call, _, _, _, _} = Next -> handle(Inbox, Monitor, Next);
+        {penstock_call, _, _, _, _} = Next -> handle(Inbox, Monitor, Next, py_spin:new());
         penstock_release -> ok;
         {'DOWN', Monitor, process, _Caller, _Reason} -> ok
     end.

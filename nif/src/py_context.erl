@@ -11,7 +11,7 @@
 -export([new/0, new/1, start_link/2, stop/1, mode/1]).
 -export([call/4, call/5, eval/2, eval/3, exec/2]).
 -export([request/4, submit/4, interrupt/1]).
--export([start_link/1, create_table/0, lookup/1, at/1, forget/2, stop_all/0]).
+-export([start_link/1, create_table/0, lookup/1, at/1, forget/2, announce_stop/0, stop_all/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([result/0, place/0, mode/0, opts/0]).
 
@@ -34,6 +34,8 @@
 -define(TABLE, py_contexts).
 %% How long a thread may take to end before it is left to itself.
 -define(PATIENCE_MS, 2000).
+%% In a caller's process dictionary: how often it looks before it waits.
+-define(SPIN, '$penstock_spin').
 %% How long a call may take before its caller watches the context.
 -define(SOON_MS, 1).
 
@@ -148,8 +150,28 @@ interrupt(Context) ->
 submit_to(Native, Operation, Arguments, Ref) ->
     py_nif:context_submit(Native, Operation, Arguments, Ref, py_caller:path()).
 
-%% Short calls do without a monitor: it would wake the context's process twice for each.
 await(Context, Native, Call, Ref, Timeout) ->
+    Spin = case get(?SPIN) of
+        undefined -> py_spin:new();
+        Known -> Known
+    end,
+    look(Context, Native, Call, Ref, Timeout, Spin, py_spin:start(Spin)).
+
+look(Context, Native, Call, Ref, Timeout, Spin, none) ->
+    _ = put(?SPIN, py_spin:miss(Spin)),
+    await_soon(Context, Native, Call, Ref, Timeout);
+look(Context, Native, Call, Ref, Timeout, Spin, Looks) ->
+    receive
+        {Ref, Result} ->
+            _ = put(?SPIN, py_spin:hit(Spin)),
+            Result
+    after 0 ->
+        erlang:yield(),
+        look(Context, Native, Call, Ref, Timeout, Spin, py_spin:goes_on(Looks))
+    end.
+
+%% Short calls do without a monitor: it would wake the context's process twice for each.
+await_soon(Context, Native, Call, Ref, Timeout) ->
     Soon = min(?SOON_MS, Timeout),
     receive
         {Ref, Result} -> Result
@@ -207,10 +229,16 @@ at(Index) ->
         [] -> error
     end.
 
+%% @private From here on a thread that ends is what is wanted.
+-spec announce_stop() -> ok.
+announce_stop() ->
+    true = ets:insert(?TABLE, {stop_by, now_ms() + ?PATIENCE_MS}),
+    ok.
+
 %% @private Asks all threads to end, and gives them until a common moment.
 -spec stop_all() -> ok.
 stop_all() ->
-    true = ets:insert(?TABLE, {stop_by, now_ms() + ?PATIENCE_MS}),
+    ok = announce_stop(),
     lists:foreach(fun py_nif:context_stop/1,
                   ets:select(?TABLE, [{{'$1', '$2'}, [{is_pid, '$1'}], ['$2']}])).
 

@@ -16,13 +16,21 @@
          buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -export([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -export([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
-         context_stop/1, call_cancel/1, call_answer/2]).
+         context_finish/1, context_stop/1, call_cancel/1, call_answer/2,
+         processor_yield/0]).
+-export([event_loop_new/0, event_loop_destroy/1, event_loop_set_worker/2, event_loop_wakeup/1,
+         event_loop_dispatch/3, poll_events/2, get_pending/1, add_reader/3, add_writer/3,
+         remove_reader/2, remove_writer/2, start_reader/1, start_writer/1, stop_reader/1,
+         stop_writer/1, close_fd/1, call_later/3, cancel_timer/2]).
+-export([create_test_pipe/0, write_test_fd/2, read_test_fd/2, close_test_fd/1,
+         create_test_tcp_listener/1, accept_test_tcp/1, connect_test_tcp/2,
+         create_test_udp_socket/1, sendto_test_udp/4, recvfrom_test_udp/2, set_udp_broadcast/2]).
 -export([output_open/3, output_close/0]).
 -export([debug_counters/0, debug_fail_allocations/1]).
 -export([priv_dir/0]).
--export_type([channel/0, buffer/0, waiter/0, context/0, call/0, operation/0, unsupported/0,
-              send_error/0, receive_error/0, byte_send_error/0, byte_receive_error/0,
-              counters/0]).
+-export_type([channel/0, buffer/0, waiter/0, context/0, call/0, operation/0,
+              event_loop/0, event_fd/0, event_timer/0, unsupported/0, send_error/0,
+              receive_error/0, byte_send_error/0, byte_receive_error/0, counters/0]).
 
 -nifs([channel_new/1, channel_send/2, channel_try_receive/1, channel_close/1, channel_info/1]).
 -nifs([channel_send_wait/3, channel_send_again/2, channel_receive_wait/2,
@@ -34,7 +42,15 @@
        buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -nifs([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -nifs([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
-       context_stop/1, call_cancel/1, call_answer/2]).
+       context_finish/1, context_stop/1, call_cancel/1, call_answer/2,
+       processor_yield/0]).
+-nifs([event_loop_new/0, event_loop_destroy/1, event_loop_set_worker/2, event_loop_wakeup/1,
+       event_loop_dispatch/3, poll_events/2, get_pending/1, add_reader/3, add_writer/3,
+       remove_reader/2, remove_writer/2, start_reader/1, start_writer/1, stop_reader/1,
+       stop_writer/1, close_fd/1, call_later/3, cancel_timer/2]).
+-nifs([create_test_pipe/0, write_test_fd/2, read_test_fd/2, close_test_fd/1,
+       create_test_tcp_listener/1, accept_test_tcp/1, connect_test_tcp/2,
+       create_test_udp_socket/1, sendto_test_udp/4, recvfrom_test_udp/2, set_udp_broadcast/2]).
 -nifs([output_open/3, output_close/0]).
 -nifs([debug_counters/0, debug_fail_allocations/1]).
 -on_load(load/0).
@@ -44,7 +60,13 @@
 -type waiter() :: reference().
 -type context() :: reference().
 -type call() :: reference().
--type operation() :: call | eval | exec | {traceback, call | eval | exec}.
+-type event_loop() :: reference().
+-type event_fd() :: reference().
+-type event_timer() :: reference().
+%% `task', `spawn' and `thread' call in a context that runs an event loop: the answer is
+%% `{async_result, Ref, Result}', and with `spawn' there is none. `thread': what is no coroutine
+%% function runs on a thread of asyncio's executor.
+-type operation() :: call | eval | exec | {traceback, call | eval | exec} | task | spawn | thread.
 
 %% What has no form in Python, and where: positions in lists and tuples, from 1 on, and map keys.
 -type unsupported() ::
@@ -237,9 +259,10 @@ context_new(_Ref, _Mode) -> erlang:nif_error(not_loaded).
 %% one comes, unless the call is cancelled. `Path': the contexts (their processes) whose threads
 %% wait for the caller; if this one is among them the request runs there, inside of the one that
 %% waits.
-%% `{traceback, Operation}': an exception is answered with its traceback.
+%% `{traceback, Operation}': an exception is answered with its traceback. `task', `spawn' and
+%% `thread' return `ok', as nobody can cancel them.
 -spec context_submit(context(), operation(), tuple(), Ref :: reference(), Path :: [pid()]) ->
-    {ok, call()} | {error, {context_died, stopped} | enomem | unsupported()}.
+    {ok, call()} | ok | {error, {context_died, stopped} | enomem | unsupported()}.
 context_submit(_Context, _Operation, _Arguments, _Ref, _Path) -> erlang:nif_error(not_loaded).
 
 %% @doc Raises `KeyboardInterrupt' in whatever the context runs.
@@ -250,10 +273,19 @@ context_interrupt(_Context) -> erlang:nif_error(not_loaded).
 -spec context_interrupt(context(), call()) -> ok.
 context_interrupt(_Context, _Call) -> erlang:nif_error(not_loaded).
 
+%% @doc Refuses further requests; what is queued still runs. An event loop ends: what runs there is
+%% answered with `{error, {context_died, stopped}}'.
+-spec context_finish(context()) -> ok.
+context_finish(_Context) -> erlang:nif_error(not_loaded).
+
 %% @doc Refuses further requests, interrupts the running one, answers the queued ones with
 %% `{error, {context_died, stopped}}', and lets the thread end.
 -spec context_stop(context()) -> ok.
 context_stop(_Context) -> erlang:nif_error(not_loaded).
+
+%% @doc Lets another thread of the operating system have the scheduler's processor, if one wants it.
+-spec processor_yield() -> ok.
+processor_yield() -> erlang:nif_error(not_loaded).
 
 %% @doc `cancelled': no answer will come. `answered': it is in the mailbox or on its way.
 -spec call_cancel(call()) -> cancelled | answered.
@@ -262,6 +294,145 @@ call_cancel(_Call) -> erlang:nif_error(not_loaded).
 %% @doc Answers a call that runs and was handed to Erlang (erlang.schedule).
 -spec call_answer(call(), {ok, term()} | {error, term()}) -> ok.
 call_answer(_Call, _Result) -> erlang:nif_error(not_loaded).
+
+%% Event loops of Erlang
+%%
+%% Each is a thread that sleeps until a descriptor is ready or a timer is due: processes learn of it
+%% by poll_events/2 and get_pending/1, or, with a worker, by messages `{py_event, CallbackId, read |
+%% write | timer}'. A descriptor that has been reported is watched again by start_reader/1 or
+%% start_writer/1, or, once get_pending/1 has returned the event, by the next call of that or of
+%% poll_events/2. Callback ids are numbers of 64 bits that the loop only gives
+%% back. `{error, invalid_loop}' and `{error, invalid_fd_ref}' are answers to anything else in their
+%% places, and `{error, invalid_loop}' also to adding something to a loop that was destroyed.
+
+%% @doc Starts a loop, which ends with `event_loop_destroy/1' or the last reference to it.
+-spec event_loop_new() -> {ok, event_loop()} | {error, enomem | system_limit}.
+event_loop_new() -> erlang:nif_error(not_loaded).
+
+%% @doc Ends it, and every wait for its events. Idempotent.
+-spec event_loop_destroy(event_loop()) -> ok | {error, invalid_loop}.
+event_loop_destroy(_Loop) -> erlang:nif_error(not_loaded).
+
+%% @doc From now on events are messages to that process, while it lives; `undefined': to nobody.
+-spec event_loop_set_worker(event_loop(), pid() | undefined) -> ok | {error, invalid_loop}.
+event_loop_set_worker(_Loop, _Worker) -> erlang:nif_error(not_loaded).
+
+%% @doc Ends all waits in poll_events/2 that go on now.
+-spec event_loop_wakeup(event_loop()) -> ok | {error, invalid_loop}.
+event_loop_wakeup(_Loop) -> erlang:nif_error(not_loaded).
+
+%% @doc Adds an event to those that are pending, as a worker does with the messages it gets.
+-spec event_loop_dispatch(event_loop(), CallbackId :: non_neg_integer(), read | write | timer) ->
+    ok | {error, invalid_loop}.
+event_loop_dispatch(_Loop, _CallbackId, _Kind) -> erlang:nif_error(not_loaded).
+
+%% @doc How many events are pending; waits for the first, on a dirty scheduler, for at most
+%% `Timeout' ms.
+-spec poll_events(event_loop(), timeout()) -> {ok, non_neg_integer()} | {error, invalid_loop}.
+poll_events(_Loop, _Timeout) -> erlang:nif_error(not_loaded).
+
+%% @doc Takes the pending events, oldest first; none of what is no loop.
+-spec get_pending(event_loop()) -> [{CallbackId :: non_neg_integer(), read | write | timer}].
+get_pending(_Loop) -> erlang:nif_error(not_loaded).
+
+%% @doc Watches a descriptor for something to read, or its end. `select_failed': it is not open, or
+%% a file, which is always ready.
+-spec add_reader(event_loop(), Fd :: integer(), CallbackId :: non_neg_integer()) ->
+    {ok, event_fd()} |
+    {error, invalid_loop | invalid_fd | invalid_callback_id | select_failed}.
+add_reader(_Loop, _Fd, _CallbackId) -> erlang:nif_error(not_loaded).
+
+%% @doc Watches a descriptor for room to write.
+-spec add_writer(event_loop(), Fd :: integer(), CallbackId :: non_neg_integer()) ->
+    {ok, event_fd()} |
+    {error, invalid_loop | invalid_fd | invalid_callback_id | select_failed}.
+add_writer(_Loop, _Fd, _CallbackId) -> erlang:nif_error(not_loaded).
+
+%% @doc Stops watching for good. Idempotent.
+-spec remove_reader(event_loop(), event_fd()) -> ok | {error, invalid_loop | invalid_fd_ref}.
+remove_reader(_Loop, _Fd) -> erlang:nif_error(not_loaded).
+
+%% @doc The same.
+-spec remove_writer(event_loop(), event_fd()) -> ok | {error, invalid_loop | invalid_fd_ref}.
+remove_writer(_Loop, _Fd) -> erlang:nif_error(not_loaded).
+
+%% @doc Watches again, after stop_reader/1 or a report.
+-spec start_reader(event_fd()) -> ok | {error, invalid_fd_ref}.
+start_reader(_Fd) -> erlang:nif_error(not_loaded).
+
+%% @doc The same.
+-spec start_writer(event_fd()) -> ok | {error, invalid_fd_ref}.
+start_writer(_Fd) -> erlang:nif_error(not_loaded).
+
+%% @doc Stops watching, for a while; the descriptor stays open.
+-spec stop_reader(event_fd()) -> ok | {error, invalid_fd_ref}.
+stop_reader(_Fd) -> erlang:nif_error(not_loaded).
+
+%% @doc The same.
+-spec stop_writer(event_fd()) -> ok | {error, invalid_fd_ref}.
+stop_writer(_Fd) -> erlang:nif_error(not_loaded).
+
+%% @doc Stops watching a descriptor, in both directions, and closes it, soon. Idempotent.
+-spec close_fd(event_fd()) -> ok | {error, invalid_fd_ref}.
+close_fd(_Fd) -> erlang:nif_error(not_loaded).
+
+%% @doc An event `{CallbackId, timer}' in so many ms.
+-spec call_later(event_loop(), Delay :: non_neg_integer(), CallbackId :: non_neg_integer()) ->
+    {ok, event_timer()} | {error, invalid_loop | invalid_callback_id}.
+call_later(_Loop, _Delay, _CallbackId) -> erlang:nif_error(not_loaded).
+
+%% @doc Not any more, unless it has happened. Idempotent.
+-spec cancel_timer(event_loop(), event_timer()) -> ok | {error, invalid_loop | invalid_timer}.
+cancel_timer(_Loop, _Timer) -> erlang:nif_error(not_loaded).
+
+%% Descriptors to try them with. All are non-blocking; `{error, would_block}' where a blocking one
+%% would wait.
+
+%% @doc Both ends of a pipe.
+-spec create_test_pipe() -> {ok, {Read :: integer(), Write :: integer()}} | {error, pipe_failed}.
+create_test_pipe() -> erlang:nif_error(not_loaded).
+
+%% @doc Writes all of it.
+-spec write_test_fd(integer(), binary()) -> ok | {error, would_block | write_failed}.
+write_test_fd(_Fd, _Bytes) -> erlang:nif_error(not_loaded).
+
+%% @doc At most so many bytes, `<<>>' at the end.
+-spec read_test_fd(integer(), Max :: non_neg_integer()) ->
+    {ok, binary()} | {error, would_block | read_failed}.
+read_test_fd(_Fd, _Max) -> erlang:nif_error(not_loaded).
+
+-spec close_test_fd(integer()) -> ok | {error, close_failed}.
+close_test_fd(_Fd) -> erlang:nif_error(not_loaded).
+
+%% @doc Listens at a port of 127.0.0.1, 0 for any.
+-spec create_test_tcp_listener(inet:port_number()) ->
+    {ok, {integer(), inet:port_number()}} | {error, socket_failed}.
+create_test_tcp_listener(_Port) -> erlang:nif_error(not_loaded).
+
+-spec accept_test_tcp(integer()) -> {ok, integer()} | {error, would_block | accept_failed}.
+accept_test_tcp(_Fd) -> erlang:nif_error(not_loaded).
+
+%% @doc Begins to connect: done when the descriptor is writable.
+-spec connect_test_tcp(Host :: binary(), inet:port_number()) ->
+    {ok, integer()} | {error, invalid_address | socket_failed | connect_failed}.
+connect_test_tcp(_Host, _Port) -> erlang:nif_error(not_loaded).
+
+%% @doc A socket for datagrams at a port of 127.0.0.1, 0 for any.
+-spec create_test_udp_socket(inet:port_number()) ->
+    {ok, {integer(), inet:port_number()}} | {error, socket_failed}.
+create_test_udp_socket(_Port) -> erlang:nif_error(not_loaded).
+
+-spec sendto_test_udp(integer(), binary(), Host :: binary(), inet:port_number()) ->
+    ok | {error, invalid_address | would_block | sendto_failed}.
+sendto_test_udp(_Fd, _Bytes, _Host, _Port) -> erlang:nif_error(not_loaded).
+
+-spec recvfrom_test_udp(integer(), Max :: non_neg_integer()) ->
+    {ok, {binary(), {Host :: binary(), inet:port_number()}}} |
+    {error, would_block | recvfrom_failed}.
+recvfrom_test_udp(_Fd, _Max) -> erlang:nif_error(not_loaded).
+
+-spec set_udp_broadcast(integer(), boolean() | 0 | 1) -> ok | {error, setsockopt_failed}.
+set_udp_broadcast(_Fd, _On) -> erlang:nif_error(not_loaded).
 
 %% Python's output
 
@@ -279,10 +450,10 @@ output_close() -> erlang:nif_error(not_loaded).
 %% Insight
 
 %% @doc What is alive in the library: `channels' and `buffers' that Erlang refers to, `waiters',
-%% `calls', `contexts', `pinned_bytes' of large binaries that queues and Python refer to and of
-%% Python's that Erlang does, `atoms_created' by Python, `dropped_sends' to processes that were
-%% gone, and `interpreters' of `owngil' contexts, those included that cannot end because code in
-%% them goes on.
+%% `calls', `contexts', `event_loops' of Erlang, `pinned_bytes' of large binaries that queues and
+%% Python refer to and of Python's that Erlang does, `atoms_created' by Python, `dropped_sends' to
+%% processes that were gone, and `interpreters' of `owngil' contexts, those included that cannot
+%% end because code in them goes on.
 -spec debug_counters() -> counters().
 debug_counters() -> erlang:nif_error(not_loaded).
 

@@ -32,6 +32,7 @@ from erlang._native import (
 )
 from erlang.calls import Function, async_call, sleep
 from erlang.calls import function as __getattr__
+from erlang.eventloop import ErlangEventLoop, new_event_loop, run
 
 __version__ = "0.1.0"
 
@@ -45,6 +46,7 @@ __all__ = [
     "ByteView",
     "Channel",
     "ChannelClosed",
+    "ErlangEventLoop",
     "Fun",
     "Function",
     "InlineScheduleMarker",
@@ -59,7 +61,9 @@ __all__ = [
     "atom",
     "call",
     "consume_time_slice",
+    "new_event_loop",
     "reply",
+    "run",
     "schedule",
     "schedule_inline",
     "schedule_py",

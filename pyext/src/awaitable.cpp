@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "awaitable_line.hpp"
+#include "coroutine.hpp"
 #include "types.hpp"
 
 namespace penstock::python {
@@ -65,16 +66,6 @@ PySendResult awaitable_send(PyObject* object, PyObject*, PyObject** result) {
   return outcome;
 }
 
-/// For callers of next() and send(): the value of a coroutine that returns is in StopIteration.
-PyObject* stop_with(PySendResult outcome, PyObject* result) {
-  if (outcome != PYGEN_RETURN) return result;
-  const PyRef value = PyRef::steal(result);
-  // Made by hand, because a tuple as exception value would become its arguments.
-  const PyRef stop = PyRef::steal(PyObject_CallOneArg(PyExc_StopIteration, value.get()));
-  if (stop) PyErr_SetObject(PyExc_StopIteration, stop.get());
-  return nullptr;
-}
-
 PyObject* awaitable_next(PyObject* object) {
   PyObject* result = nullptr;
   const PySendResult outcome = awaitable_send(object, Py_None, &result);
@@ -88,25 +79,12 @@ PyObject* awaitable_send_method(PyObject* object, PyObject* value) {
 }
 
 PyObject* awaitable_throw(PyObject* object, PyObject* args) {
-  PyObject* type = nullptr;
-  PyObject* value = nullptr;
-  PyObject* traceback = nullptr;
-  if (PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &traceback) == 0) return nullptr;
-  if (PyExceptionInstance_Check(type)) {
-    value = type;
-    type = reinterpret_cast<PyObject*>(Py_TYPE(value));
-  } else if (!PyExceptionClass_Check(type)) {
-    PyErr_SetString(PyExc_TypeError, "throw() takes an exception");
-    return nullptr;
-  }
+  Thrown thrown;
+  if (!thrown.parse(args)) return nullptr;
   AwaitableObject& self = as_awaitable(object);
   if (!may_run(self)) return nullptr;
   if (!self.is_done) cancel(self);
-  if (value != nullptr && traceback != nullptr && PyExceptionInstance_Check(value) &&
-      PyTraceBack_Check(traceback)) {
-    PyException_SetTraceback(value, traceback);
-  }
-  PyErr_SetObject(type, value);
+  thrown.raise();
   return nullptr;
 }
 

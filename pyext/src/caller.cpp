@@ -24,6 +24,13 @@ constexpr std::size_t kMaxDepth = 256;
 /// Fits wire::kInteger; comes round after a thousand million calls.
 constexpr std::uint64_t kIds = std::uint64_t{1} << 30;
 
+/// False: an exception is set. This is a plain python3, or a forked child.
+bool require_host() {
+  if (host() != nullptr) return true;
+  PyErr_SetString(PyExc_RuntimeError, "not running inside Erlang");
+  return false;
+}
+
 void raise_no_server() {
   PyErr_SetString(PyExc_RuntimeError, "Erlang's callback server does not run");
 }
@@ -37,7 +44,8 @@ bool append_tag(wire::Writer& writer, CallerTag tag) noexcept {
   const auto index = static_cast<std::size_t>(tag);
   std::uint64_t word = words[index].load(order::relaxed);
   if (word == 0) {
-    if (host()->atom(kNames[index], word) != Status::ok) return false;
+    Host* const erlang = host();
+    if (erlang == nullptr || erlang->atom(kNames[index], word) != Status::ok) return false;
     words[index].store(word, order::relaxed);
   }
   return writer.atom_word(word);
@@ -77,10 +85,7 @@ bool append_call(ModuleState& state, Message& message, wire::Writer& writer,
 // ------------------------------------------------------------------------------------------------
 
 Caller* Caller::make(ModuleState& state, Ref<Channel> inbox, Executor* executor) {
-  if (host() == nullptr) {
-    PyErr_SetString(PyExc_RuntimeError, "not running inside Erlang");
-    return nullptr;
-  }
+  if (!require_host()) return nullptr;
   PyObject* const dict = PyThreadState_GetDict();
   if (!inbox) inbox = Channel::create(0);
   if (dict == nullptr || !inbox) {
@@ -159,6 +164,7 @@ void Caller::delist() noexcept {
 }
 
 Caller* Caller::of_this_thread(ModuleState& state) {
+  if (!require_host()) return nullptr;
   PyObject* const dict = PyThreadState_GetDict();
   PyObject* const known =
       dict == nullptr ? nullptr : PyDict_GetItemWithError(dict, state.names.caller);
@@ -268,7 +274,8 @@ bool Caller::write_request(Message& request, CallerTag kind, std::uint64_t id,
 Status Caller::send_to(std::uint64_t process, const Message& message) noexcept {
   std::uint8_t pid[1 + sizeof process] = {wire::kPidWord};
   std::memcpy(pid + 1, &process, sizeof process);
-  return host()->send(pid, message);
+  Host* const erlang = host();
+  return erlang != nullptr ? erlang->send(pid, message) : Status::unreachable;
 }
 
 bool Caller::send_request(std::uint64_t& process, const Message& request) {

@@ -68,6 +68,19 @@ class Caller {
   /// The loop has been told that there may be something. False: an exception is set.
   [[nodiscard]] bool serve_loop();
 
+  // For a loop that looks by itself.
+
+  [[nodiscard]] bool has_futures() const noexcept { return !futures_.empty(); }
+  [[nodiscard]] const Ref<Channel>& inbox() const noexcept { return inbox_; }
+  /// Something has come, or nothing more will.
+  [[nodiscard]] static bool is_something_in(const Channel& inbox) noexcept;
+  /// Deals with it.
+  void serve_source();
+  /// The loop goes to sleep, and is told by `waiter`. True: it need not, something has come.
+  [[nodiscard]] bool sleep_with(const Ref<InboxWaiter>& waiter);
+  /// No loop is told by `waiter` any more.
+  void stop_using(const InboxWaiter& waiter);
+
   Caller(const Caller&) = delete;
   Caller& operator=(const Caller&) = delete;
 
@@ -114,6 +127,11 @@ class Caller {
   // Futures
   [[nodiscard]] PyRef new_future(PyObject* loop);
   [[nodiscard]] bool watch_in(PyObject* loop);
+  [[nodiscard]] bool watch_in_other(PyObject* loop);
+  /// Whether the loop that watches the inbox does so without being told.
+  [[nodiscard]] bool looks_itself() const noexcept {
+    return waiter_.get() == nullptr || waiter_.get() != event_waiter_.get();
+  }
   void get_in_line();
   void have_loop_look();
   void leave_line() noexcept;
@@ -129,8 +147,9 @@ class Caller {
   Received spare_;
   std::unordered_map<std::uint64_t, PyObject*> futures_;  // By id.
   Caller* next_of_thread_ = nullptr;
-  PyRef reader_;             // Once there was a future: an InboxReaderObject.
-  Ref<InboxWaiter> waiter_;  // Same.
+  PyRef reader_;                   // Once there was a future: an InboxReaderObject.
+  Ref<InboxWaiter> event_waiter_;  // Of its mailbox, once that is there.
+  Ref<InboxWaiter> waiter_;        // Whose turn it is to be in line: that one, or a loop's.
 };
 
 }  // namespace penstock::python

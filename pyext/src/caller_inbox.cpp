@@ -6,6 +6,8 @@
 #include "decode.hpp"
 #include "exceptions.hpp"
 #include "executor.hpp"
+#include "inbox_source.hpp"
+#include "loop_core.hpp"
 #include "loop_endpoint.hpp"
 #include "penstock/host.hpp"
 #include "penstock/wire.hpp"
@@ -207,21 +209,32 @@ bool Caller::watch_in(PyObject* loop) {
   if (!reader_) {
     PyRef reader = PyRef::steal(new_inbox_reader(state_, *this));
     if (!reader) return false;
-    auto& object = *reinterpret_cast<InboxReaderObject*>(reader.get());
-    waiter_ = Ref<InboxWaiter>::steal(new (std::nothrow)
-                                          InboxWaiter(Ref<Mailbox>::borrow(object.mailbox)));
-    if (!waiter_) {
-      PyErr_NoMemory();
-      return false;
-    }
     reader_ = std::move(reader);
   }
-  return watch_inbox(state_, loop, *reinterpret_cast<InboxReaderObject*>(reader_.get()));
+  LoopCore* const ours = LoopCore::find(state_, loop);
+  return ours != nullptr ? watch_inbox_in(*ours, reader_) : watch_in_other(loop);
+}
+
+bool Caller::watch_in_other(PyObject* loop) {
+  auto& reader = *reinterpret_cast<InboxReaderObject*>(reader_.get());
+  if (!watch_inbox(state_, loop, reader)) return false;
+  if (!event_waiter_) {
+    event_waiter_ = Ref<InboxWaiter>::steal(new (std::nothrow)
+                                                InboxWaiter(Ref<Mailbox>::borrow(reader.mailbox)));
+  }
+  if (!event_waiter_) {
+    PyErr_NoMemory();
+    return false;
+  }
+  if (waiter_.get() != event_waiter_.get()) leave_line();
+  waiter_ = event_waiter_;
+  return true;
 }
 
 /// While there are futures, so that a loop is told when something comes. What came before is dealt
 /// with at once.
 void Caller::get_in_line() {
+  if (looks_itself()) return;
   while (!futures_.empty() && !waiter_->is_linked) {
     waiter_->retain();  // The line's.
     waiter_->is_linked = true;
@@ -245,7 +258,7 @@ void Caller::get_in_line() {
 /// As get_in_line(), but what is there already is for the loop to find: it may be a request, and
 /// whoever starts a call does not expect that to run meanwhile.
 void Caller::have_loop_look() {
-  if (futures_.empty() || waiter_->is_linked) return;
+  if (looks_itself() || futures_.empty() || waiter_->is_linked) return;
   waiter_->retain();  // The line's.
   waiter_->is_linked = true;
   inbox_->data_waiters().add(*waiter_);
@@ -277,6 +290,47 @@ bool Caller::serve_loop() {
   }
   get_in_line();
   return let_interrupt_in(state_);
+}
+
+bool Caller::is_something_in(const Channel& inbox) noexcept {
+  return inbox.size() != 0 || inbox.is_closed();
+}
+
+void Caller::serve_source() {
+  serve();
+  if (inbox_->is_closed() && inbox_->size() == 0 && !futures_.empty()) lost();
+}
+
+bool Caller::sleep_with(const Ref<InboxWaiter>& waiter) {
+  if (futures_.empty()) {
+    leave_line();
+    return false;
+  }
+  if (parking().must_stop(owner_of_waits(state_))) {
+    PyErr_SetNone(state_.application_stopped);
+    fail_futures(take_exception().get());
+    return true;
+  }
+  if (waiter_.get() != waiter.get()) leave_line();
+  waiter_ = waiter;
+  if (!waiter->is_linked) {
+    waiter->retain();  // The line's.
+    waiter->is_linked = true;
+    inbox_->data_waiters().add(*waiter);
+  }
+  if (!is_something_in(*inbox_)) return false;
+  leave_line();
+  return true;
+}
+
+void Caller::stop_using(const InboxWaiter& waiter) {
+  if (waiter_.get() != &waiter) return;
+  leave_line();
+  waiter_ = event_waiter_;
+  if (!waiter_) return;
+  const SetAside exception;
+  get_in_line();
+  PyErr_Clear();
 }
 
 /// Nobody in Erlang knows the inbox any more.

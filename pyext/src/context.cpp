@@ -254,7 +254,17 @@ Status Context::submit_nested(Message& request) noexcept {
 }
 
 void Context::interrupt(const Ref<Call>& only) noexcept {
-  if (parking().interrupt(thread_->interrupts, only.get())) thread_->runtime->request();
+  if (parking().interrupt(thread_->interrupts, only.get())) {
+    thread_->runtime->request();
+  } else if (only) {
+    // A task of an event loop, between two of its steps.
+    Message cancel;
+    wire::Writer writer(cancel);
+    if (writer.tuple(2) && writer.integer(static_cast<std::int64_t>(Operation::cancel)) &&
+        writer.handle(wire::HandleKind::call, Ref<Object>::borrow(only.get()))) {
+      (void)requests_->try_send(cancel);
+    }
+  }
 }
 
 void Context::stop() noexcept {

@@ -2,62 +2,27 @@
 #include "executor.hpp"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
-#include "blocking.hpp"
-#include "call_scope.hpp"
+#include "awaiting.hpp"
 #include "decode.hpp"
 #include "encode.hpp"
 #include "exceptions.hpp"
 #include "markers.hpp"
 #include "penstock/host.hpp"
+#include "running_scope.hpp"
 #include "utf8.hpp"
 
 namespace penstock::python {
 
-/// A call is in progress. When it ends, no interrupt that was meant for it is left behind: the next
-/// one must not get it.
-class Executor::Running {
- public:
-  Running(Executor& executor, const Call& call) noexcept
-      : state_(executor.state_), owner_(executor.interrupts_), call_{&call} {
-    parking().begin(owner_, call_);
-  }
-  /// May wait for output to be handled, see CallScope.
-  ~Running() noexcept(false) { (void)end(); }
-  Running(const Running&) = delete;
-  Running& operator=(const Running&) = delete;
-
-  /// It has started, and is not cancelled.
-  void begin_scope() { scope_.emplace(state_, call_.call->caller()); }
-
-  /// True: it was to be interrupted, and was not. Once.
-  bool end() {
-    if (std::exchange(has_ended_, true)) return false;
-    scope_.reset();
-    // Interrupts are set with the GIL, which we hold: from here on none comes.
-    const bool was_requested = parking().end(owner_);
-    PyThreadState* const thread = PyThreadState_Get();
-    const bool was_set = thread->async_exc != nullptr;
-    PyObject* next = nullptr;
-    // One that was meant for what we run inside of has been spent on us.
-    if (owner_.running != nullptr && parking().take_request(owner_)) {
-      next = parking().is_stopping(owner_) ? state_.application_stopped : PyExc_KeyboardInterrupt;
-    }
-    if (was_set || next != nullptr) set_async_exception(thread, next);
-    return was_requested || was_set;
-  }
-
- private:
-  ModuleState& state_;
-  Interruptible& owner_;
-  RunningCall call_;
-  std::optional<CallScope> scope_;
-  bool has_ended_ = false;
-};
-
 namespace {
+
+constinit thread_local Executor* this_executor = nullptr;
+
+bool is_request(Operation operation) noexcept {
+  return operation <= Operation::forget || operation == Operation::thread ||
+         operation == Operation::cancel;
+}
 
 /// `name` imported, from sys.modules if it is there.
 PyRef import_module(PyObject* name) {
@@ -81,9 +46,15 @@ Executor::Executor(ModuleState& state, Interruptible& interrupts, std::uint64_t 
       requests_(requests),
       inbox_(std::move(inbox)),
       caller_(Caller::of_context(state, inbox_, *this)),
-      path_{process} {
+      path_{process},
+      namespaces_(state) {
+  this_executor = this;
   PyErr_Clear();
 }
+
+Executor::~Executor() { this_executor = nullptr; }
+
+Executor* Executor::of_this_thread() noexcept { return this_executor; }
 
 // Requests
 // ------------------------------------------------------------------------------------------------
@@ -101,13 +72,14 @@ bool Executor::read_request(wire::Reader& reader, Request& request, Path& path) 
   if (reader.next(item) != Status::ok || item.tag != wire::kSmallTuple) return false;
   if (reader.next(item) != Status::ok || item.tag != wire::kSmallInteger) return false;
   request.operation = static_cast<Operation>(item.integer);
-  if (request.operation > Operation::forget || reader.next(item) != Status::ok) return false;
+  if (!is_request(request.operation) || reader.next(item) != Status::ok) return false;
   request.process = item.word;
   if (request.operation == Operation::forget) return item.tag == wire::kPidWord;
   if (item.tag != wire::kHandle || item.kind != static_cast<std::uint8_t>(wire::HandleKind::call)) {
     return false;
   }
   request.call = Ref<Call>::borrow(static_cast<Call*>(item.object));
+  if (request.operation == Operation::cancel) return true;
   if (reader.next(item) != Status::ok) return false;
   if (item.tag == wire::kNil) return true;
   if (item.tag != wire::kList) return false;
@@ -129,6 +101,8 @@ void Executor::serve(const Message& message, bool is_nested) {
     namespaces_.forget(request.process);
     return PyErr_Clear();
   }
+  // What is to be cancelled has ended, or is interrupted.
+  if (request.operation == Operation::cancel) return;
   std::swap(path_, path);
   run(request, reader, is_nested);
   namespaces_.settle(*request.call);
@@ -139,7 +113,7 @@ void Executor::serve(const Message& message, bool is_nested) {
 void Executor::run(const Request& request, wire::Reader& reader, bool is_nested) {
   // Before start(): an interrupt that comes with a cancellation finds the call here, or the
   // cancellation comes first and start() refuses.
-  Running running(*this, *request.call);
+  RunningScope running(state_, interrupts_, *request.call);
   if (request.operation == Operation::resume ? !request.call->is_running()
                                              : !request.call->start()) {
     return;
@@ -151,6 +125,9 @@ void Executor::run(const Request& request, wire::Reader& reader, bool is_nested)
   while (is_nested && result && is_inline_marker(state_, result.get())) {
     result = request.call->is_running() ? call_marked(*request.call, result.get()) : PyRef();
   }
+  if (server_ != nullptr && result && is_awaitable(result.get())) {
+    result = run_apart(result);
+  }
   settle(running, request.call, request.operation, std::move(result));
 }
 
@@ -161,12 +138,13 @@ PyRef Executor::perform(const Request& request, wire::Reader& reader) {
     case Operation::exec:
       return execute_statements(*request.call, reader);
     default:
-      return call_function(*request.call, reader);
+      return call_function(request, reader);
   }
 }
 
 /// Answers with the result, or with the exception that is set; or sees to it that the call goes on.
-void Executor::settle(Running& running, const Ref<Call>& call, Operation operation, PyRef result) {
+void Executor::settle(RunningScope& running, const Ref<Call>& call, Operation operation,
+                      PyRef result) {
   Message answer;
   auto outcome = operation == Operation::exec ? Call::Outcome::ok : Call::Outcome::ok_term;
   bool is_done = result && operation == Operation::exec;
@@ -247,7 +225,7 @@ void Executor::go_on() {
   chains_.pop_front();
   std::swap(path_, chain.path);
   {
-    Running running(*this, *chain.call);
+    RunningScope running(state_, interrupts_, *chain.call);
     if (chain.call->is_running()) {
       running.begin_scope();
       begin_time_slice();
@@ -321,16 +299,16 @@ PyRef Executor::read_name(wire::Reader& reader) {
 /// What the calling process defined goes before what is in the module __main__.
 PyRef Executor::find_function(Call& call, PyObject* module, PyObject* name) {
   if (PyUnicode_CompareWithASCIIString(module, "__main__") == 0) {
-    const PyRef variables = namespaces_.find(call.caller());
-    PyObject* const function = variables ? PyDict_GetItemWithError(variables.get(), name) : nullptr;
-    if (function != nullptr) return PyRef::borrow(function);
-    if (PyErr_Occurred() != nullptr) return {};
+    const bool anywhere = server_ != nullptr;
+    PyRef found = anywhere ? namespaces_.find_name_anywhere(call.caller(), name)
+                           : namespaces_.find_name(call.caller(), name);
+    if (found || PyErr_Occurred() != nullptr) return found;
   }
   const PyRef found = import_module(module);
   return found ? PyRef::steal(PyObject_GetAttr(found.get(), name)) : PyRef();
 }
 
-PyRef Executor::call_function(Call& call, wire::Reader& reader) {
+PyRef Executor::call_function(const Request& request, wire::Reader& reader) {
   const PyRef module = read_name(reader);
   if (!module) return {};
   const PyRef name = read_name(reader);
@@ -344,8 +322,11 @@ PyRef Executor::call_function(Call& call, wire::Reader& reader) {
     return {};
   }
   const PyRef args = PyRef::steal(PyList_AsTuple(list.get()));
-  const PyRef function = args ? find_function(call, module.get(), name.get()) : PyRef();
+  const PyRef function = args ? find_function(*request.call, module.get(), name.get()) : PyRef();
   if (!function) return {};
+  if (request.operation == Operation::thread && server_ != nullptr) {
+    return call_in_thread(function.get(), args.get(), keywords.get());
+  }
   PyObject* const named = PyDict_GET_SIZE(keywords.get()) > 0 ? keywords.get() : nullptr;
   return PyRef::steal(PyObject_Call(function.get(), args.get(), named));
 }

@@ -14,6 +14,9 @@
 
 namespace penstock::python {
 
+class RunningScope;
+class TaskServer;
+
 /// Runs the requests of one context (call.hpp) and answers them. Whatever they raise, it goes on.
 ///
 /// Threads: the context's, with the GIL.
@@ -23,6 +26,11 @@ class Executor {
   /// what comes from further down the path of a request that waits for Erlang does.
   Executor(ModuleState& state, Interruptible& interrupts, std::uint64_t process, Channel& requests,
            Ref<Channel> inbox);
+  ~Executor();
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+  /// nullptr: the calling thread is not a context's.
+  [[nodiscard]] static Executor* of_this_thread() noexcept;
 
   void execute(const Message& request);
   /// Runs one inside of another one, that waits.
@@ -37,7 +45,9 @@ class Executor {
   [[nodiscard]] const Path& path_from_here() const noexcept { return path_; }
 
  private:
-  class Running;
+  friend class TaskServer;
+  friend class TaskScope;
+  friend class TaskStep;
   /// A request's head.
   struct Request {
     Operation operation{};
@@ -55,12 +65,12 @@ class Executor {
   void serve(const Message& message, bool is_nested);
   void run(const Request& request, wire::Reader& reader, bool is_nested);
   [[nodiscard]] PyRef perform(const Request& request, wire::Reader& reader);
-  void settle(Running& running, const Ref<Call>& call, Operation operation, PyRef result);
+  void settle(RunningScope& running, const Ref<Call>& call, Operation operation, PyRef result);
   [[nodiscard]] bool go_elsewhere(const Ref<Call>& call, PyObject* marker);
   [[nodiscard]] bool resume_later(const Ref<Call>& call, PyObject* marker);
 
   /// New references, or empty and an exception is set.
-  [[nodiscard]] PyRef call_function(Call& call, wire::Reader& reader);
+  [[nodiscard]] PyRef call_function(const Request& request, wire::Reader& reader);
   [[nodiscard]] PyRef call_marked(Call& call, PyObject* marker);
   [[nodiscard]] PyRef evaluate(Call& call, wire::Reader& reader);
   [[nodiscard]] PyRef execute_statements(Call& call, wire::Reader& reader);
@@ -77,6 +87,8 @@ class Executor {
   Caller* const caller_;  // nullptr: there was no memory for it.
   Path path_;             // Of what runs, this context included.
   Namespaces namespaces_;
+  TaskServer* server_ =
+      nullptr;  // While the context runs an event loop (then it takes the requests).
   CodeCache code_;
   std::deque<Chain> chains_;
 };

@@ -204,6 +204,8 @@ PyMethodDef module_functions[] = {
      "consume_time_slice(percent, /)\n--\n\n"
      "Count percent (1 to 100) of a time slice of 1 ms as used, beside the time that has passed.\n"
      "Return whether it is used up, and the work is to be split."},
+    {"_prepare_loops", prepare_loops, METH_NOARGS,
+     "_prepare_loops()\n--\n\nFind in asyncio what loops need."},
     {nullptr, nullptr, 0, nullptr},
 };
 // clang-format on

@@ -14,15 +14,6 @@ InboxReaderObject& as_reader(PyObject* object) noexcept {
   return *reinterpret_cast<InboxReaderObject*>(object);
 }
 
-void take_fired(MailboxWaiter* fired) noexcept {
-  while (fired != nullptr) {
-    // The reference that the line held.
-    const auto waiter = Ref<InboxWaiter>::steal(static_cast<InboxWaiter*>(fired));
-    fired = Mailbox::next(*fired);
-    waiter->is_linked = false;
-  }
-}
-
 /// A loop found the eventfd readable.
 PyObject* reader_call(PyObject* object, PyObject*, PyObject*) {
   InboxReaderObject& self = as_reader(object);
@@ -35,7 +26,7 @@ PyObject* reader_call(PyObject* object, PyObject*, PyObject*) {
 void reader_dealloc(PyObject* object) {
   InboxReaderObject& self = as_reader(object);
   forget_caller(self);
-  self.mailbox->release();
+  if (self.mailbox != nullptr) self.mailbox->release();
   free_instance(object);
 }
 
@@ -51,24 +42,38 @@ PyType_Spec spec = {
 
 }  // namespace
 
+void take_fired(MailboxWaiter* fired) noexcept {
+  while (fired != nullptr) {
+    // The reference that the line held.
+    const auto waiter = Ref<InboxWaiter>::steal(static_cast<InboxWaiter*>(fired));
+    fired = Mailbox::next(*fired);
+    waiter->is_linked = false;
+  }
+}
+
 PyObject* new_inbox_reader(ModuleState& state, Caller& caller) {
-  Ref<LoopMailbox> mailbox = LoopMailbox::create(owner_of_waits(state));
-  if (!mailbox) return PyErr_SetFromErrno(PyExc_OSError);
   InboxReaderObject* const self = PyObject_New(InboxReaderObject, state.inbox_reader_type);
   if (self == nullptr) return nullptr;
-  self->mailbox = mailbox.take();
+  self->mailbox = nullptr;
   self->caller = &caller;
-  parking().add(*self->mailbox);
   return reinterpret_cast<PyObject*>(self);
 }
 
 void forget_caller(InboxReaderObject& reader) noexcept {
-  if (std::exchange(reader.caller, nullptr) == nullptr) return;
+  if (std::exchange(reader.caller, nullptr) == nullptr || reader.mailbox == nullptr) return;
   parking().remove(*reader.mailbox);
   take_fired(reader.mailbox->close());
 }
 
 bool watch_inbox(ModuleState& state, PyObject* loop, InboxReaderObject& reader) {
+  if (reader.mailbox == nullptr) {
+    reader.mailbox = LoopMailbox::create(owner_of_waits(state)).take();
+    if (reader.mailbox == nullptr) {
+      PyErr_SetFromErrno(PyExc_OSError);
+      return false;
+    }
+    parking().add(*reader.mailbox);
+  }
   EndpointObject* const endpoint = endpoint_of(state, loop);
   if (endpoint == nullptr) return false;
   if (endpoint->inbox == reader.mailbox) return true;

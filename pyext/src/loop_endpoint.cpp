@@ -1,13 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "loop_endpoint.hpp"
 
+#include <new>
 #include <vector>
 
 #include "awaitable.hpp"
+#include "loop_core.hpp"
+#include "loop_source.hpp"
 #include "parking.hpp"
 #include "types.hpp"
 
 namespace penstock::python {
+
+/// Of a loop of ours, which looks by itself, and which a post wakes.
+class EndpointSource final : public LoopSource {
+ public:
+  explicit EndpointSource(EndpointObject& endpoint) noexcept : endpoint_(endpoint) {}
+
+  [[nodiscard]] bool serve() override;
+  [[nodiscard]] bool comes_soon(std::int64_t) override;
+  [[nodiscard]] bool has_come() override;
+
+ private:
+  EndpointObject& endpoint_;
+};
 
 namespace {
 
@@ -26,16 +42,24 @@ void resume_all(const EndpointObject& self) {
   for (const PyRef& each : waiting) resolve(*reinterpret_cast<AwaitableObject*>(each.get()));
 }
 
-/// The loop found the eventfd readable.
-PyObject* endpoint_call(PyObject* object, PyObject*, PyObject*) {
-  EndpointObject& self = as_endpoint(object);
-  self.mailbox->clear();
-  for (MailboxWaiter* fired = self.mailbox->take(); fired != nullptr;) {
+/// False: nobody was there.
+bool resume_fired(const EndpointObject& self) {
+  MailboxWaiter* fired = self.mailbox->take();
+  const bool is_any = fired != nullptr;
+  while (fired != nullptr) {
     // The reference that the line held.
     const auto waiter = Ref<AsyncWaiter>::steal(as_async(fired));
     fired = Mailbox::next(*fired);
     resolve(*waiter);
   }
+  return is_any;
+}
+
+/// The loop found the eventfd readable.
+PyObject* endpoint_call(PyObject* object, PyObject*, PyObject*) {
+  EndpointObject& self = as_endpoint(object);
+  self.mailbox->clear();
+  (void)resume_fired(self);
   if (parking().must_stop(owner_of_waits(*self.state))) resume_all(self);
   if (!let_interrupt_in(*self.state)) return nullptr;
   Py_RETURN_NONE;
@@ -53,6 +77,7 @@ void endpoint_dealloc(PyObject* object) {
     self.mailbox->release();
   }
   if (self.inbox != nullptr) self.inbox->release();
+  delete self.source;
   auto& endpoints = self.state->endpoints;
   const auto known = endpoints.find(self.loop_address);
   if (known != endpoints.end() && known->second == &self) endpoints.erase(known);
@@ -70,10 +95,12 @@ PyType_Spec spec = {
     "erlang._LoopEndpoint", sizeof(EndpointObject), 0,
     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
 
-PyRef new_endpoint(ModuleState& state, PyObject* loop) {
+/// `reactor`: empty, the loop is not one of ours.
+PyRef new_endpoint(ModuleState& state, PyObject* loop, const Ref<LoopReactor>& reactor) {
   PyRef reference = PyRef::steal(PyWeakref_NewRef(loop, nullptr));
   if (!reference) return {};
-  Ref<LoopMailbox> mailbox = LoopMailbox::create(owner_of_waits(state));
+  Ref<LoopMailbox> mailbox = reactor ? LoopMailbox::create(owner_of_waits(state), reactor)
+                                     : LoopMailbox::create(owner_of_waits(state));
   if (!mailbox) {
     PyErr_SetFromErrno(PyExc_OSError);
     return {};
@@ -86,6 +113,7 @@ PyRef new_endpoint(ModuleState& state, PyObject* loop) {
   self->loop_address = loop;
   self->waiting = nullptr;
   self->inbox = nullptr;
+  self->source = nullptr;
   parking().add(*self->mailbox);
   return PyRef::steal(reinterpret_cast<PyObject*>(self));
 }
@@ -100,20 +128,56 @@ bool is_loop_of(const EndpointObject& endpoint, PyObject* loop) {
 #endif
 }
 
+/// False: an exception is set.
+bool watch_mailbox(ModuleState& state, PyObject* loop, PyObject* endpoint) {
+  const PyRef fd = PyRef::steal(PyLong_FromLong(as_endpoint(endpoint).mailbox->fd()));
+  if (!fd) return false;
+  const PyRef added = PyRef::steal(
+      PyObject_CallMethodObjArgs(loop, state.names.add_reader, fd.get(), endpoint, nullptr));
+  return static_cast<bool>(added);
+}
+
+bool add_to(LoopCore& loop, PyObject* endpoint) {
+  EndpointObject& self = as_endpoint(endpoint);
+  self.source = new (std::nothrow) EndpointSource(self);
+  if (self.source == nullptr) {
+    PyErr_NoMemory();
+    return false;
+  }
+  return loop.add_source(*self.source, PyRef::borrow(endpoint));
+}
+
 }  // namespace
+
+bool EndpointSource::serve() {
+  if (!endpoint_.mailbox->is_empty()) (void)resume_fired(endpoint_);
+  return true;
+}
+
+bool EndpointSource::comes_soon(std::int64_t) { return !endpoint_.mailbox->is_empty(); }
+
+bool EndpointSource::has_come() {
+  if (resume_fired(endpoint_)) return true;
+  if (endpoint_.waiting == nullptr || !parking().must_stop(owner_of_waits(*endpoint_.state))) {
+    return false;
+  }
+  resume_all(endpoint_);
+  return true;
+}
 
 EndpointObject* endpoint_of(ModuleState& state, PyObject* loop) {
   const auto known = state.endpoints.find(loop);
   // Another loop may have lived at this address.
   if (known != state.endpoints.end() && is_loop_of(*known->second, loop)) return known->second;
-  const PyRef endpoint = new_endpoint(state, loop);
-  if (!endpoint) return nullptr;
+  LoopCore* const ours = LoopCore::find(state, loop);
+  if (ours != nullptr && ours->reactor() == nullptr) return nullptr;
+  const PyRef endpoint =
+      new_endpoint(state, loop, ours != nullptr ? ours->shared_reactor() : Ref<LoopReactor>());
+  if (!endpoint || !(ours != nullptr ? add_to(*ours, endpoint.get())
+                                     : watch_mailbox(state, loop, endpoint.get()))) {
+    return nullptr;
+  }
   EndpointObject& self = as_endpoint(endpoint.get());
-  const PyRef fd = PyRef::steal(PyLong_FromLong(self.mailbox->fd()));
-  if (!fd) return nullptr;
-  const PyRef added = PyRef::steal(
-      PyObject_CallMethodObjArgs(loop, state.names.add_reader, fd.get(), endpoint.get(), nullptr));
-  if (!added) return nullptr;
   state.endpoints[loop] = &self;
   return &self;
 }

@@ -6,9 +6,14 @@
 
 namespace penstock::python {
 
-/// The callable that an asyncio loop runs when coroutines that wait for channels may go on: one for
-/// each loop, registered with add_reader, kept alive by the loop only. When the loop is closed or
-/// collected it goes too, and whatever still waited leaves its line.
+class EndpointSource;
+
+/// What an asyncio loop runs when coroutines that wait for channels may go on: one for each loop,
+/// kept alive by the loop only. When the loop is closed or collected it goes too, and whatever
+/// still waited leaves its line.
+///
+/// For an ErlangEventLoop it is a LoopSource. For any other loop it is a callable that is
+/// registered with add_reader for its mailbox's eventfd.
 ///
 /// Threads: the loop's.
 struct EndpointObject {
@@ -18,6 +23,7 @@ struct EndpointObject {
   PyObject* loop_address;    ///< Borrowed, compared only: the key in ModuleState::endpoints.
   AwaitableObject* waiting;  ///< Those that wait by this endpoint.
   LoopMailbox* inbox;        ///< Owned: what the loop watches for a thread's calls, or nullptr.
+  EndpointSource* source;    ///< Owned; nullptr: the loop is not one of ours.
 };
 
 /// The endpoint of `loop`, made and registered when it is the first time: a borrowed reference that

@@ -11,15 +11,27 @@ namespace penstock::python {
 Ref<LoopMailbox> LoopMailbox::create(Interruptible* owner) noexcept {
   const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (fd < 0) return {};
-  auto* const mailbox = new (std::nothrow) LoopMailbox(fd, owner);
+  auto* const mailbox = new (std::nothrow) LoopMailbox(fd, {}, owner);
   if (mailbox == nullptr) ::close(fd);
   return Ref<LoopMailbox>::steal(mailbox);
 }
 
-LoopMailbox::~LoopMailbox() { ::close(fd_); }
+Ref<LoopMailbox> LoopMailbox::create(Interruptible* owner, Ref<LoopReactor> reactor) noexcept {
+  return Ref<LoopMailbox>::steal(new (std::nothrow) LoopMailbox(-1, std::move(reactor), owner));
+}
+
+LoopMailbox::~LoopMailbox() {
+  if (fd_ >= 0) ::close(fd_);
+}
 
 // A full counter (EAGAIN) wakes as well, and no other error can happen to an eventfd that is open.
-void LoopMailbox::wake() noexcept { (void)!::eventfd_write(fd_, 1); }
+void LoopMailbox::wake() noexcept {
+  if (fd_ >= 0) {
+    (void)!::eventfd_write(fd_, 1);
+  } else {
+    (*reactor_)->wake();
+  }
+}
 
 void LoopMailbox::clear() noexcept {
   eventfd_t count = 0;

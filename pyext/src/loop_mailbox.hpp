@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "loop_reactor.hpp"
 #include "penstock/waiter.hpp"
 
 namespace penstock::python {
@@ -14,6 +15,9 @@ class LoopMailbox final : public Mailbox {
  public:
   /// nullptr: no descriptor or memory left, errno tells.
   [[nodiscard]] static Ref<LoopMailbox> create(Interruptible* owner) noexcept;
+  /// For a loop of ours, which needs no eventfd: it is to look by itself. nullptr: no memory.
+  [[nodiscard]] static Ref<LoopMailbox> create(Interruptible* owner,
+                                               Ref<LoopReactor> reactor) noexcept;
 
   [[nodiscard]] int fd() const noexcept { return fd_; }
   /// What may stop the loop's thread, or nullptr.
@@ -24,10 +28,12 @@ class LoopMailbox final : public Mailbox {
 
  private:
   friend class Parking;
-  LoopMailbox(int fd, Interruptible* owner) noexcept : fd_(fd), owner_(owner) {}
+  LoopMailbox(int fd, Ref<LoopReactor> reactor, Interruptible* owner) noexcept
+      : fd_(fd), reactor_(std::move(reactor)), owner_(owner) {}
   ~LoopMailbox() override;
 
-  const int fd_;
+  const int fd_;  // -1: the reactor is woken.
+  const Ref<LoopReactor> reactor_;
   Interruptible* const owner_;
   // Parking's.
   LoopMailbox* next_ = nullptr;

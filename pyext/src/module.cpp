@@ -13,11 +13,16 @@
 #include "channel_object.hpp"
 #include "functions.hpp"
 #include "inbox_waiter.hpp"
+#include "loop_core.hpp"
 #include "loop_endpoint.hpp"
 #include "markers.hpp"
 #include "opaque.hpp"
 #include "output.hpp"
+#include "parking.hpp"
 #include "penstock/host.hpp"
+#include "socket_awaitable.hpp"
+#include "task_run.hpp"
+#include "task_server.hpp"
 
 namespace penstock::python {
 
@@ -103,16 +108,21 @@ int execute(PyObject* module) {
     return -1;
   }
   *static_cast<ModuleState**>(PyModule_GetState(module)) = state;
-  const bool done = arrange_for_end(module, *state) && state->names.intern() &&
-                    add_exceptions(module, *state) && add_opaque_types(module, *state) &&
-                    add_atom_type(module, *state) && add_channel_type(module, *state) &&
-                    add_byte_channel_type(module, *state) && add_byte_view_type(module, *state) &&
-                    add_iterator_type(module, *state) && add_awaitable_type(module, *state) &&
-                    add_endpoint_type(module, *state) && add_inbox_reader_type(module, *state) &&
-                    add_marker_types(module, *state) && add_buffer_errors(module, *state) &&
-                    add_buffer_type(module, *state) &&
-                    PyModule_AddFunctions(module, output_functions) == 0 &&
-                    (host() != nullptr || add_test_functions(module));
+  forget_parked_in_children();
+  const bool done =
+      arrange_for_end(module, *state) && state->names.intern() && add_exceptions(module, *state) &&
+      add_opaque_types(module, *state) && add_atom_type(module, *state) &&
+      add_channel_type(module, *state) && add_byte_channel_type(module, *state) &&
+      add_byte_view_type(module, *state) && add_iterator_type(module, *state) &&
+      add_awaitable_type(module, *state) && add_endpoint_type(module, *state) &&
+      add_inbox_reader_type(module, *state) && add_marker_types(module, *state) &&
+      add_buffer_errors(module, *state) && add_buffer_type(module, *state) &&
+      add_task_server_type(module, *state) && add_task_run_type(module, *state) &&
+      add_loop_type(module, *state) && add_socket_awaitable_type(module, *state) &&
+      PyModule_AddFunctions(module, output_functions) == 0 &&
+      PyModule_AddObjectRef(module, "is_inside_erlang", host() != nullptr ? Py_True : Py_False) ==
+          0 &&
+      (host() != nullptr || add_test_functions(module));
   return done ? 0 : -1;
 }
 

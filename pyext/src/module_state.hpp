@@ -7,12 +7,14 @@
 
 #include "atom_cache.hpp"
 #include "home.hpp"
+#include "loop_library.hpp"
 #include "ref.hpp"
 
 namespace penstock::python {
 
 struct EndpointObject;
 struct AwaitableObject;
+class Namespaces;
 
 /// Everything that `erlang._native` remembers in one interpreter.
 ///
@@ -40,6 +42,8 @@ struct ModuleState {
   PyTypeObject* inline_marker_type = nullptr;
   PyTypeObject* buffer_type = nullptr;
   PyTypeObject* piece_type = nullptr;
+  PyTypeObject* task_server_type = nullptr;
+  PyTypeObject* task_run_type = nullptr;
 
   PyObject* channel_closed = nullptr;
   PyObject* byte_channel_closed = nullptr;
@@ -67,6 +71,42 @@ struct ModuleState {
     PyObject* stack = nullptr;
     PyObject* caller = nullptr;
     PyObject* dunder_name = nullptr;
+    PyObject* call_soon = nullptr;
+    PyObject* create_task = nullptr;
+    PyObject* cancel = nullptr;
+    PyObject* throw_ = nullptr;
+    PyObject* fileno = nullptr;
+    PyObject* cancelled = nullptr;
+    PyObject* run = nullptr;
+    PyObject* run_watched = nullptr;
+    PyObject* call_exception_handler = nullptr;
+    PyObject* ensure_fd_no_transport = nullptr;
+    PyObject* transports = nullptr;
+    PyObject* connection_made = nullptr;
+    PyObject* connection_lost = nullptr;
+    PyObject* eof_received = nullptr;
+    PyObject* data_received = nullptr;
+    PyObject* get_buffer = nullptr;
+    PyObject* buffer_updated = nullptr;
+    PyObject* pause_writing = nullptr;
+    PyObject* resume_writing = nullptr;
+    PyObject* datagram_received = nullptr;
+    PyObject* error_received = nullptr;
+    PyObject* getsockname = nullptr;
+    PyObject* getpeername = nullptr;
+    PyObject* close = nullptr;
+    PyObject* start_transport = nullptr;
+    PyObject* serve_transport = nullptr;
+    PyObject* call_connection_lost = nullptr;
+    PyObject* is_cancelled = nullptr;
+    PyObject* stream_reader = nullptr;
+    PyObject* buffer = nullptr;
+    PyObject* waiter = nullptr;
+    PyObject* limit = nullptr;
+    PyObject* paused = nullptr;
+    PyObject* transport = nullptr;
+    PyObject* eof = nullptr;
+    PyObject* data = nullptr;
 
     /// False: an exception is set.
     bool intern();
@@ -80,13 +120,18 @@ struct ModuleState {
 
   PyObject* get_running_loop = nullptr;  ///< asyncio's, once somebody had to wait.
   PyObject* async_call_type = nullptr;   ///< erlang.calls.AsyncCall, once somebody used it.
+  PyObject* cancelled_error = nullptr;   ///< asyncio's, once there was a TaskServer.
   PyObject* loop_keyword = nullptr;      ///< ("loop",)
   /// Borrowed both; an endpoint takes itself out, and knows (weakly) its loop.
   std::unordered_map<PyObject*, EndpointObject*> endpoints;
 
+  Namespaces* namespaces = nullptr;  ///< Of all contexts here, linked.
+
   std::array<AwaitableObject*, 32> spare_awaitables{};
   std::size_t spare_awaitable_count = 0;
   std::size_t max_spare_awaitables = 32;
+
+  LoopLibrary loops;
 
   /// For the garbage collector.
   int visit(visitproc function, void* arg);

@@ -17,6 +17,16 @@ PyRef new_namespace() {
 
 }  // namespace
 
+Namespaces::Namespaces(ModuleState& state) : state_(state), next_(state.namespaces) {
+  state.namespaces = this;
+}
+
+Namespaces::~Namespaces() {
+  Namespaces** link = &state_.namespaces;
+  while (*link != this) link = &(*link)->next_;
+  *link = next_;
+}
+
 PyObject* Namespaces::of(Call& call) {
   const auto known = spaces_.find(call.caller());
   if (known != spaces_.end()) return known->second.variables.get();
@@ -28,9 +38,20 @@ PyObject* Namespaces::of(Call& call) {
   return borrowed;
 }
 
-PyRef Namespaces::find(std::uint64_t caller) const {
+PyRef Namespaces::find_name(std::uint64_t caller, PyObject* name) const {
   const auto known = spaces_.find(caller);
-  return known == spaces_.end() ? PyRef() : PyRef::borrow(known->second.variables.get());
+  if (known == spaces_.end()) return {};
+  const PyRef variables = PyRef::borrow(known->second.variables.get());
+  return PyRef::borrow(PyDict_GetItemWithError(variables.get(), name));
+}
+
+PyRef Namespaces::find_name_anywhere(std::uint64_t caller, PyObject* name) const {
+  PyRef found = find_name(caller, name);
+  for (const Namespaces* each = state_.namespaces; each != nullptr; each = each->next_) {
+    if (found || PyErr_Occurred() != nullptr) return found;
+    found = each->find_name(caller, name);
+  }
+  return found;
 }
 
 void Namespaces::forget(std::uint64_t caller) {

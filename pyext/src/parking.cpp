@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parking.hpp"
 
+#include <pthread.h>
+
 #include <utility>
 
 namespace penstock::python {
@@ -26,6 +28,13 @@ class Parking::Guard {
 };
 
 Parking& parking() noexcept { return process_parking; }
+
+void forget_parked_in_children() noexcept {
+  static const int registered =
+      pthread_atfork(nullptr, nullptr, [] { process_parking.forget_others(); });
+  (void)registered;
+}
+
 Interruptible* this_context() noexcept { return current_context; }
 void set_this_context(Interruptible* context) noexcept { current_context = context; }
 
@@ -149,6 +158,12 @@ bool Parking::take_request(Interruptible& owner) noexcept {
 void Parking::wake(Interruptible& owner) noexcept {
   const Guard guard(*this);
   wake_locked(&owner, owner.is_stopping ? Reason::stopped : Reason::interrupted);
+}
+
+void Parking::forget_others() noexcept {
+  lock_.store(0, order::relaxed);
+  threads_ = nullptr;
+  mailboxes_ = nullptr;
 }
 
 }  // namespace penstock::python

@@ -85,6 +85,8 @@ class Parking {
   [[nodiscard]] bool take_request(Interruptible& owner) noexcept;
   /// Ends the waits of `owner` once more: its interrupt has been delivered to the interpreter.
   void wake(Interruptible& owner) noexcept;
+  /// In a forked child, which has this thread only: the others' places and their lock are gone.
+  void forget_others() noexcept;
 
  private:
   class Guard;
@@ -98,5 +100,8 @@ class Parking {
 
 /// The process's one.
 [[nodiscard]] Parking& parking() noexcept;
+
+/// From now on forked children start with nobody parked. Once for the process.
+void forget_parked_in_children() noexcept;
 
 }  // namespace penstock::python

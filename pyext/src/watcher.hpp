@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "penstock/io_uring/reactor.hpp"
+#include "ref.hpp"
 
 namespace penstock::python {
 
@@ -17,6 +18,10 @@ class Watcher {
   /// others and run Python code. False: an exception (KeyboardInterrupt, SystemExit) is set, and
   /// ends the run of the loop.
   [[nodiscard]] virtual bool ready(io_uring::Interest what) = 0;
+
+  /// The Python object that it is a part of, which the loop keeps alive for as long as it watches
+  /// the descriptor: borrowed. nullptr: none, somebody else sees to it.
+  [[nodiscard]] virtual PyObject* object() const noexcept { return nullptr; }
 
  protected:
   ~Watcher() = default;

@@ -92,6 +92,10 @@ def steps() -> list[Step]:
                  "bench-erlang_to_python"),
         _program("escript", "calls.escript", "calls in both directions beside a port",
                  "bench-bytes"),
-        _program("/usr/bin/python3", "wsgi.py", "a WSGI application beside gunicorn and uWSGI",
+        _program("escript", "tasks.escript", "tasks in event loops beside a port",
                  "bench-calls"),
+        _program("/usr/bin/python3", "wsgi.py", "a WSGI application beside gunicorn and uWSGI",
+                 "bench-tasks"),
+        _program("/usr/bin/python3", "loop.py", "ErlangEventLoop beside asyncio and uvloop",
+                 "bench-wsgi"),
     ]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Steps that run tests: core, models, Common Test, pytest, install tests, docs, demo."""
 
+import ctypes
+import errno
 import os
 import re
 import subprocess
@@ -45,15 +47,16 @@ def gtest(name: str, about: str, build_name: str, *programs: str,
 
 
 def pytest(name: str, about: str, build_name: str, python: str | None,
-           env: Mapping[str, str] | None = None) -> Step:
+           env: Mapping[str, str] | None = None, files: str = "test_*.py") -> Step:
     def body(job: Job) -> Counts:
         interpreter = python or pythons.chosen()
         path = [str(build.BUILD / build_name / "python"), pythons.pytest_path(interpreter)]
         settings = {"PYTHONPATH": ":".join(filter(None, path)), "PYTHONDONTWRITEBYTECODE": "1",
                     **(env or {})}
         job.note(f"Python {pythons.version_of(interpreter)}")
-        return job.tests([interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-                          "-rs", "tests/python"], counts.pytest, env=settings, timeout=900)
+        found = sorted(Path(ROOT, "tests/python").glob(files))
+        return job.tests([interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs",
+                          *found], counts.pytest, env=settings, timeout=900)
 
     return Step(name, about, body, (f"build-{build_name}",))
 
@@ -89,6 +92,8 @@ def _note_failed_cases(job: Job, logs: Path, since: float) -> None:
             if found := re.search(r"^=result +((?:failed|skipped).*?)(?=^=|\Z)", case,
                                   re.MULTILINE | re.DOTALL):
                 job.note(f"{case.splitlines()[0].strip()}: {found[1].strip()[:1500]}")
+            elif not re.search(r"^=result ", case, re.MULTILINE):
+                job.note(f"{case.splitlines()[0].strip()}: did not end")
 
 
 def common_test(name: str, about: str, needs: tuple[str, ...], priv: Path | None = None,
@@ -114,12 +119,15 @@ def common_test(name: str, about: str, needs: tuple[str, ...], priv: Path | None
                 'io:format("result ~p~n", [R]), halt().')
         flags = ["-Mea", "min"] if "libasan" in settings.get("LD_PRELOAD", "") else []
         start = time.time()
-        found = job.tests([*fixed_addresses(), f"{bindir}/beam.smp", *flags, "--", "-root", root,
-                           "-bindir", bindir, "-progname", "erl", "--", "-home", Path.home(), "--",
-                           "-noshell", "-pa", application / "ebin", suites, "-eval", code],
-                          counts.common_test, env=settings, timeout=600)
-        if found.failed:
-            _note_failed_cases(job, logs, start)
+        found = Counts(failed=1)  # Of a run that hangs.
+        try:
+            found = job.tests([*fixed_addresses(), f"{bindir}/beam.smp", *flags, "--", "-root",
+                               root, "-bindir", bindir, "-progname", "erl", "--", "-home",
+                               Path.home(), "--", "-noshell", "-pa", application / "ebin", suites,
+                               "-eval", code], counts.common_test, env=settings, timeout=600)
+        finally:
+            if found.failed:
+                _note_failed_cases(job, logs, start)
         return found
 
     return Step(name, about, body, ("build-suites", *needs))
@@ -167,6 +175,49 @@ def _served(name: str, about: str, *patterns: str) -> Step:
     return Step(name, about, body, ("build-erlang",))
 
 
+@cache
+def has_io_uring() -> bool:
+    """Whether the kernel answers a nonsensical io_uring_setup with what is wrong with it, and not
+    by refusing it. Asked without our code, whose faults must not look like a kernel's."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.syscall(425, 1, None) == -1 and ctypes.get_errno() == errno.EFAULT
+
+
+def asyncio_tests(name: str, about: str, build_name: str, python: str | None, backend: str) -> Step:
+    """CPython's tests of event loops, on ours."""
+
+    def body(job: Job) -> Counts:
+        if backend == "io_uring" and not has_io_uring():
+            job.note("skipped: the kernel, or a guard of it, refuses io_uring")
+            return Counts(skipped=1)
+        interpreter = python or pythons.chosen()
+        settings = {"PYTHONPATH": str(build.BUILD / build_name / "python"),
+                    "PENSTOCK_LOOP_BACKEND": backend}
+        return job.tests(["/usr/bin/python3", "-B", "tests/system/asyncio/run.py", "--python",
+                          interpreter], counts.unittest, env=settings, timeout=600)
+
+    return Step(name, about, body, (f"build-{build_name}",))
+
+
+def _asyncio_users(job: Job) -> Counts:
+    """On both backends. Their packages are Debian's, and for its Python only."""
+    if pythons.chosen() != pythons.DEFAULT:
+        job.note("skipped: there are no such packages for this Python")
+        return Counts(skipped=1)
+
+    def found(pattern: str, backend: str) -> Counts:
+        settings = {"PYTHONPATH": str(build.BUILD / "release/python"),
+                    "PENSTOCK_LOOP_BACKEND": backend}
+        return job.tests(["/usr/bin/python3", "-B", "-m", "unittest", "discover", "-v", "-s",
+                          "tests/system/asyncio", "-p", pattern], counts.unittest, env=settings,
+                         timeout=300)
+
+    total = found("test_runner.py", "auto")
+    for backend in ("epoll", *(("io_uring",) if has_io_uring() else ())):
+        total += found("test_aiohttp.py", backend) + found("test_uvicorn.py", backend)
+    return total
+
+
 def _skipped(name: str, about: str, reason: str) -> Step:
     def body(job: Job) -> Counts:
         job.note(f"skipped: {reason}")
@@ -188,6 +239,8 @@ def _other_pythons() -> list[Step]:
         steps.append(build.for_python(version))
         run = pytest(f"pytest-{version}", f"Python API {about}", folder, python)
         steps.append(Step(run.name, run.about, run.body, (f"build-{version}",)))
+        steps.append(asyncio_tests(f"asyncio-{version}", f"CPython's loop tests {about}", folder,
+                                   python, "io_uring"))
         steps.append(common_test(f"ct-{version}", f"Common Test {about}", (f"build-{version}",),
                                  build.BUILD / folder / "priv"))
     return steps
@@ -213,6 +266,12 @@ def steps() -> list[Step]:
               "tests/python/python_runtime_tests"),
         common_test("ct", "Common Test", ()),
         pytest("pytest", "Python API", "release", None),
+        *(asyncio_tests(f"asyncio-{backend}", f"CPython's loop tests on {backend}", "release",
+                        None, backend) for backend in ("epoll", "io_uring")),
+        pytest("pytest-epoll", "the event loop on epoll", "release", None,
+               {"PENSTOCK_LOOP_BACKEND": "epoll"}, "test_loop_*.py"),
+        Step("asyncio-users", "aiohttp and uvicorn on our loop", _asyncio_users,
+             ("build-release",)),
         common_test("ct-asan", "Common Test, ASAN and UBSAN in the VM", ("build-asan",),
                     build.BUILD / "asan/priv", asan_vm),
         common_test("ct-tsan", "Common Test, TSAN in the VM", ("build-tsan",),

@@ -42,7 +42,7 @@ counters_return_to(Before) ->
              Now = py_nif:debug_counters(),
              %% Less is well: what others had dropped may have been collected meanwhile.
              case [{Key, maps:get(Key, Before), maps:get(Key, Now)}
-                   || Key <- [channels, buffers, waiters, calls, pinned_bytes],
+                   || Key <- [channels, buffers, waiters, calls, pinned_bytes, event_loops],
                       maps:get(Key, Now) > maps:get(Key, Before)] of
                  [] -> true;
                  Left -> Left

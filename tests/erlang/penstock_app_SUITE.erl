@@ -317,7 +317,8 @@ the_native_functions_are_those_that_the_module_declares(_) ->
     %% None of them says that it is not loaded; none accepts nonsense.
     [?assert(lists:member(try apply(py_nif, Name, lists:duplicate(Arity, [bad]))
                           catch error:Reason -> Reason
-                          end, [badarg, {error, invalid_channel}, {error, invalid_buffer}]))
+                          end, [badarg, {error, invalid_channel}, {error, invalid_buffer},
+                                {error, invalid_loop}, {error, invalid_fd_ref}, []]))
      || {Name, Arity} <- Native, Arity > 0].
 
 %% As a release upgrade does, with live channels, waiters and blocked Python.

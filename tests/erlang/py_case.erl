@@ -4,7 +4,7 @@
 
 -include_lib("common_test/include/ct.hrl").
 
--export([add_path/1, add_path/2, caller/4]).
+-export([add_path/1, add_path/2, path_code/1, caller/4]).
 
 %% Makes the modules of tests/erlang/python importable in every context of the pool: they share an
 %% interpreter.

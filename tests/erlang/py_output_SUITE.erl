@@ -425,7 +425,12 @@ bad_settings_are_refused(_) ->
      end || {Name, Value} <- [{logging, yes}, {redirect_output, 1}, {stderr, stdout}]].
 
 a_child_by_fork_has_no_erlang(_) ->
-    ?assertEqual({ok, <<"printed">>}, py:call(output_cases, fork, [])).
+    ok = py:register_function(tell, fun([_Who]) -> ok end),
+    %% This thread has called before, and knows whom to ask.
+    ?assertMatch({ok, _}, py:eval(<<"__import__('erlang').call('tell', 'parent')">>)),
+    ?assertEqual({ok, <<"printed; not running inside Erlang">>},
+                 py:call(output_cases, fork, [])),
+    ok = py:unregister_function(tell).
 
 nothing_is_redirected_if_told_so(_) ->
     {ok, Peer, _} = peer:start(#{connection => standard_io,

@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import gc
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
+import erlang
 import pytest
 from erlang import ByteChannel, Channel, _native
 
 HANG_S = 180.0
+MakeLoop = Callable[[], asyncio.AbstractEventLoop]
+Play = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +47,58 @@ def new_byte_channel() -> Callable[..., ByteChannel]:
 @pytest.fixture
 def byte_channel(new_byte_channel: Callable[..., ByteChannel]) -> ByteChannel:
     return new_byte_channel()
+
+
+def our_loop() -> asyncio.AbstractEventLoop:
+    """With the backend that PENSTOCK_LOOP_BACKEND insists on, if it does."""
+    loop = erlang.new_event_loop()
+    assert os.environ.get("PENSTOCK_LOOP_BACKEND", "auto") in ("auto", loop.backend)
+    return loop
+
+
+@pytest.fixture(params=["erlang", "asyncio"])
+def make_loop(request: pytest.FixtureRequest) -> MakeLoop:
+    """Our loop, and asyncio's, which shows that what is demanded is what asyncio does."""
+    return our_loop if request.param == "erlang" else asyncio.SelectorEventLoop
+
+
+def play_on(make_loop: MakeLoop, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine on a loop of its own, for at most HANG_S / 2."""
+    loop = make_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        return loop.run_until_complete(asyncio.wait_for(coroutine, HANG_S / 2))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+@pytest.fixture
+def play(make_loop: MakeLoop) -> Play:
+    return lambda coroutine: play_on(make_loop, coroutine)
+
+
+@pytest.fixture
+def play_ours() -> Play:
+    """For what is demanded of our loop only."""
+    return lambda coroutine: play_on(our_loop, coroutine)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until the condition is true."""
+    deadline = time.monotonic() + HANG_S / 3
+    while not condition():
+        assert time.monotonic() < deadline, "condition never became true"
+        await asyncio.sleep(0)
+
+
+async def timer(delay: float) -> None:
+    """A timer of the loop that fires; or time in which something must not happen."""
+    await asyncio.sleep(delay)  # sleep: timers are under test
+
+
+def open_fds() -> int:
+    return len(os.listdir("/proc/self/fd"))
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

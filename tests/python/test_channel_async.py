@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A channel and coroutines, on asyncio's own loop and on uvloop."""
+"""A channel and coroutines, on asyncio's own loop, on ours and on uvloop."""
 
 from __future__ import annotations
 
@@ -25,9 +25,17 @@ NewChannel = Callable[..., Channel]
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 
-@pytest.fixture(params=["asyncio"] if uvloop is None else ["asyncio", "uvloop"])
+LOOPS: dict[str, NewLoop] = {
+    "asyncio": asyncio.SelectorEventLoop,
+    "erlang": erlang.new_event_loop,
+}
+if uvloop is not None:
+    LOOPS["uvloop"] = uvloop.new_event_loop
+
+
+@pytest.fixture(params=LOOPS)
 def new_loop(request: pytest.FixtureRequest) -> NewLoop:
-    return asyncio.SelectorEventLoop if request.param == "asyncio" else uvloop.new_event_loop
+    return LOOPS[request.param]
 
 
 def test_uvloop_is_tried_too() -> None:

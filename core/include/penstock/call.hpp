@@ -21,6 +21,9 @@ namespace penstock {
 ///           goes on with another function
 ///   forget  {.., Pid}: the process is gone, so drop its namespace. No call, no answer.
 ///   look    {..}: there may be something in the thread's inbox.
+///   thread  as call, but what is no coroutine function may run on a thread of asyncio's executor.
+///           To a context that runs an event loop only.
+///   cancel  {.., Call}: its caller gave up, so a task that runs for it is to be cancelled. Same.
 ///
 /// To the inbox of a thread that calls Erlang, besides requests from further down its own Path:
 ///   opened  {.., Pid}: the process that starts handlers for this thread
@@ -39,6 +42,8 @@ enum class Operation : std::uint8_t {
   value,
   failure,
   down,
+  thread,
+  cancel,
 };
 
 /// One request to Python, shared by the caller, the queue and the context.
@@ -79,6 +84,14 @@ class Call : public Object {
     if (move(kRunning, kAnswered)) answer(outcome, term);
   }
 
+  /// Its context ends: answers, if nothing has, as it would when it is dropped.
+  virtual void lose() noexcept {}
+
+  /// What runs it in the context's thread, whose alone this is; nullptr: nothing that could be
+  /// cancelled.
+  [[nodiscard]] void* runner() const noexcept { return runner_; }
+  void set_runner(void* runner) noexcept { runner_ = runner; }
+
   /// Arranges that the context gets a `forget` request when the caller is gone. False: it is gone.
   [[nodiscard]] virtual bool watch_caller() noexcept = 0;
 
@@ -98,6 +111,7 @@ class Call : public Object {
   }
   const std::uint64_t caller_;
   const bool wants_traceback_;
+  void* runner_ = nullptr;
   Atomic<std::uint32_t> state_{kQueued};
 };
 

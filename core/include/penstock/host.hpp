@@ -35,7 +35,7 @@ class Host {
   ~Host() = default;
 };
 
-/// The process's host, or nullptr. Set once, before Python starts.
+/// The process's host, or nullptr. Set once, before Python starts; a forked child has none.
 /// Edge H1: set_host, release -> host, acquire: the host is constructed.
 [[nodiscard]] Host* host() noexcept;
 void set_host(Host* host) noexcept;

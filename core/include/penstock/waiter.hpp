@@ -162,6 +162,9 @@ class Mailbox : public Object {
   /// All fired waiters, each with the reference that the list held, oldest first; follow with
   /// next().
   [[nodiscard]] MailboxWaiter* take() noexcept;
+  /// A look at whether take() would find something, for a loop that is awake. Before it sleeps it
+  /// calls take() in any case: only after that does a post wake it.
+  [[nodiscard]] bool is_empty() const noexcept { return newest_.load(order::relaxed) == nullptr; }
   /// No post succeeds afterwards. Returns what was left, as take() does.
   [[nodiscard]] MailboxWaiter* close() noexcept;
   [[nodiscard]] static MailboxWaiter* next(const MailboxWaiter& waiter) noexcept {

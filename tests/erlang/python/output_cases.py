@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 
+import erlang
 from erlang import _native, reply
 
 log = logging.getLogger("cases.output")
@@ -147,7 +148,8 @@ def write_bytes():
 
 
 def fork():
-    """What a child that prints 10 MB says; the VM would not let us wait for its exit status."""
+    """What a child says that prints 10 MB and calls Erlang; the VM would not let us wait for its
+    exit status."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -156,7 +158,10 @@ def fork():
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             for _ in range(100):
                 print("x" * 100_000)
-            os.write(writer, b"printed")
+            try:
+                erlang.call("tell", "child")
+            except RuntimeError as exception:
+                os.write(writer, f"printed; {exception}".encode())
         finally:
             os._exit(0)
     os.close(writer)

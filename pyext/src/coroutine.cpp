@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "coroutine.hpp"
+
+namespace penstock::python {
+
+PyObject* stop_with(PySendResult outcome, PyObject* result) {
+  if (outcome != PYGEN_RETURN) return result;
+  const PyRef value = PyRef::steal(result);
+  // Made by hand, because a tuple as exception value would become its arguments.
+  const PyRef stop = PyRef::steal(PyObject_CallOneArg(PyExc_StopIteration, value.get()));
+  if (stop) PyErr_SetObject(PyExc_StopIteration, stop.get());
+  return nullptr;
+}
+
+bool Thrown::parse(PyObject* args) {
+  if (PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &traceback) == 0) return false;
+  if (PyExceptionInstance_Check(type)) {
+    value = type;
+    type = reinterpret_cast<PyObject*>(Py_TYPE(value));
+  } else if (!PyExceptionClass_Check(type)) {
+    PyErr_SetString(PyExc_TypeError, "throw() takes an exception");
+    return false;
+  }
+  return true;
+}
+
+void Thrown::raise() const {
+  if (value != nullptr && traceback != nullptr && PyExceptionInstance_Check(value) &&
+      PyTraceBack_Check(traceback)) {
+    PyException_SetTraceback(value, traceback);
+  }
+  PyErr_SetObject(type, value);
+}
+
+}  // namespace penstock::python

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "socket_awaitable.hpp"
+
+#include <cerrno>
+#include <utility>
+
+#include "coroutine.hpp"
+#include "loop_core.hpp"
+#include "types.hpp"
+
+namespace penstock::python {
+
+namespace {
+
+SocketAwaitable& as_awaitable(PyObject* object) noexcept {
+  return *reinterpret_cast<SocketAwaitable*>(object);
+}
+
+// Waiting
+// ---------------------------------------------------------------------------------------------
+
+void leave_line(SocketAwaitable& self) {
+  if (self.watch != nullptr) self.watch->leave(self);
+  drop(std::exchange(self.future, nullptr));
+}
+
+/// False: an exception is set.
+bool wait_for(SocketAwaitable& self, io_uring::Interest wanted) {
+  LoopCore& loop = LoopCore::of(self.loop);
+  const int fd = loop.descriptor_of(self.socket);
+  if (fd < 0 || !loop.check_no_transport(self.socket, fd)) return false;
+  PyRef future = loop.new_future();
+  if (!future || PyObject_SetAttr(future.get(), loop.state().names.future_blocking, Py_True) != 0) {
+    return false;
+  }
+  FdWatch* const watch = loop.fd_watch(fd);
+  if (watch == nullptr) return false;
+  self.wanted = wanted;
+  const int error = watch->enter(self);
+  if (error != 0) {
+    errno = error;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return false;
+  }
+  self.future = future.take();
+  return true;
+}
+
+void finish(SocketAwaitable& self) {
+  self.is_done = true;
+  leave_line(self);
+  if (self.view.obj != nullptr) PyBuffer_Release(&self.view);
+}
+
+// Running
+// ---------------------------------------------------------------------------------------------
+
+/// False: an exception is set.
+bool may_run(const SocketAwaitable& self) {
+  if (self.is_running) {
+    PyErr_Format(PyExc_RuntimeError, "%s() is already executing", self.operation->name);
+  }
+  return !self.is_running;
+}
+
+/// What asyncio checks: sockets of SSL have methods of their own, and in debug mode, that it does
+/// not block. False: an exception is set.
+bool check(SocketAwaitable& self) {
+  if (self.is_checked) return true;
+  self.is_checked = true;
+  LoopCore& loop = LoopCore::of(self.loop);
+  const bool is_plain =
+      reinterpret_cast<PyObject*>(Py_TYPE(self.socket)) == loop.library().socket_class;
+  return (is_plain && !loop.is_debug()) ||
+         PyRef::steal(PyObject_CallMethod(self.loop, "_check_socket", "O", self.socket)).get() !=
+             nullptr;
+}
+
+PySendResult resume(SocketAwaitable& self, PyObject** result) {
+  leave_line(self);
+  const Attempt attempt = check(self) ? self.operation->attempt(self, result) : Attempt::failed;
+  if (attempt == Attempt::wait_readable || attempt == Attempt::wait_writable) {
+    const bool reads = attempt == Attempt::wait_readable;
+    if (wait_for(self, reads ? io_uring::readable : io_uring::writable)) {
+      *result = PyRef::borrow(self.future).take();
+      return PYGEN_NEXT;
+    }
+    *result = nullptr;
+  }
+  finish(self);
+  return *result == nullptr ? PYGEN_ERROR : PYGEN_RETURN;
+}
+
+PySendResult awaitable_send(PyObject* object, PyObject*, PyObject** result) {
+  SocketAwaitable& self = as_awaitable(object);
+  *result = nullptr;
+  if (!may_run(self)) return PYGEN_ERROR;
+  if (self.is_done) {
+    PyErr_Format(PyExc_RuntimeError, "cannot reuse an awaited %s()", self.operation->name);
+    return PYGEN_ERROR;
+  }
+  self.is_running = true;
+  const PySendResult outcome = resume(self, result);
+  self.is_running = false;
+  return outcome;
+}
+
+PyObject* awaitable_next(PyObject* object) {
+  PyObject* result = nullptr;
+  const PySendResult outcome = awaitable_send(object, Py_None, &result);
+  return stop_with(outcome, result);
+}
+
+PyObject* awaitable_send_method(PyObject* object, PyObject* value) {
+  PyObject* result = nullptr;
+  const PySendResult outcome = awaitable_send(object, value, &result);
+  return stop_with(outcome, result);
+}
+
+PyObject* awaitable_throw(PyObject* object, PyObject* args) {
+  Thrown thrown;
+  SocketAwaitable& self = as_awaitable(object);
+  if (!thrown.parse(args) || !may_run(self)) return nullptr;
+  if (!self.is_done) finish(self);
+  thrown.raise();
+  return nullptr;
+}
+
+PyObject* awaitable_close(PyObject* object, PyObject*) {
+  SocketAwaitable& self = as_awaitable(object);
+  if (!may_run(self)) return nullptr;
+  if (!self.is_done) finish(self);
+  Py_RETURN_NONE;
+}
+
+PyObject* awaitable_self(PyObject* object) { return PyRef::borrow(object).take(); }
+
+PyObject* awaitable_name(PyObject* object, void*) {
+  return PyUnicode_FromString(as_awaitable(object).operation->name);
+}
+
+// Life
+// ---------------------------------------------------------------------------------------------
+
+int awaitable_traverse(PyObject* object, visitproc visit, void* arg) {
+  const SocketAwaitable& self = as_awaitable(object);
+  Py_VISIT(Py_TYPE(object));
+  Py_VISIT(self.loop);
+  Py_VISIT(self.socket);
+  Py_VISIT(self.argument);
+  Py_VISIT(self.address);
+  Py_VISIT(self.view.obj);
+  Py_VISIT(self.future);
+  return 0;
+}
+
+int awaitable_clear(PyObject* object) {
+  SocketAwaitable& self = as_awaitable(object);
+  if (!self.is_done) finish(self);
+  drop(std::exchange(self.argument, nullptr));
+  drop(std::exchange(self.address, nullptr));
+  drop(std::exchange(self.socket, nullptr));
+  return 0;
+}
+
+void awaitable_dealloc(PyObject* object) {
+  PyObject_GC_UnTrack(object);
+  (void)awaitable_clear(object);
+  drop(std::exchange(as_awaitable(object).loop, nullptr));
+  free_instance(object);
+}
+
+PyMethodDef methods[] = {
+    {"send", awaitable_send_method, METH_O, nullptr},
+    {"throw", awaitable_throw, METH_VARARGS, nullptr},
+    {"close", awaitable_close, METH_NOARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyGetSetDef properties[] = {
+    {"__name__", awaitable_name, nullptr, nullptr, nullptr},
+    {"__qualname__", awaitable_name, nullptr, nullptr, nullptr},
+    {nullptr, nullptr, nullptr, nullptr, nullptr},
+};
+
+PyType_Slot slots[] = {
+    {Py_tp_dealloc, reinterpret_cast<void*>(awaitable_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(awaitable_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(awaitable_clear)},
+    {Py_tp_iter, reinterpret_cast<void*>(awaitable_self)},
+    {Py_tp_iternext, reinterpret_cast<void*>(awaitable_next)},
+    {Py_am_await, reinterpret_cast<void*>(awaitable_self)},
+    {Py_am_send, reinterpret_cast<void*>(awaitable_send)},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, properties},
+    {0, nullptr},
+};
+
+PyType_Spec spec = {"erlang.SocketAwaitable", sizeof(SocketAwaitable), 0,
+                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+                        Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                    slots};
+
+}  // namespace
+
+SocketAwaitable* new_socket_awaitable(LoopCore& loop, const SocketOperation& operation,
+                                      PyObject* socket, PyObject* argument) {
+  SocketAwaitable* const self = PyObject_GC_New(SocketAwaitable, loop.library().socket_type);
+  if (self == nullptr) return nullptr;
+  self->operation = &operation;
+  self->loop = PyRef::borrow(loop.object()).take();
+  self->socket = PyRef::borrow(socket).take();
+  self->argument = PyRef::borrow(argument).take();
+  self->address = nullptr;
+  self->view = {};
+  self->position = 0;
+  self->future = nullptr;
+  self->watch = nullptr;
+  self->next = nullptr;
+  self->previous = nullptr;
+  self->wanted = 0;
+  self->is_checked = false;
+  self->is_done = false;
+  self->is_running = false;
+  PyObject_GC_Track(self);
+  return self;
+}
+
+void resolve(SocketAwaitable& awaitable) {
+  const ModuleState::Names& names = LoopCore::of(awaitable.loop).state().names;
+  const PyRef future = PyRef::borrow(awaitable.future);
+  if (!future) return;
+  const PyRef done = PyRef::steal(PyObject_CallMethodNoArgs(future.get(), names.done));
+  if (done && done.get() == Py_False) {
+    const PyRef set =
+        PyRef::steal(PyObject_CallMethodOneArg(future.get(), names.set_result, Py_None));
+  }
+  if (PyErr_Occurred() != nullptr) PyErr_WriteUnraisable(future.get());
+}
+
+bool add_socket_awaitable_type(PyObject* module, ModuleState& state) {
+  return make_type(module, spec, state.loops.socket_type);
+}
+
+}  // namespace penstock::python
