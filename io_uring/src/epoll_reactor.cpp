@@ -96,7 +96,7 @@ int EpollReactor::set(int operation, int fd, const Watch& watch) noexcept {
 }
 
 int EpollReactor::watch(int fd, Interest interest, Trigger trigger, void* owner) noexcept {
-  notice_fork();
+  const Turn turn(*this);
   // Looked at first: the table is as long as the highest number.
   if (fd < 0 || (watches_->is_beyond(fd) && fcntl(fd, F_GETFD) < 0)) return EBADF;
   if (!epoll_ && !renew()) return errno;
@@ -113,7 +113,7 @@ int EpollReactor::watch(int fd, Interest interest, Trigger trigger, void* owner)
 }
 
 void EpollReactor::forget(int fd) noexcept {
-  notice_fork();
+  const Turn turn(*this);
   Watch* const watch = watches_->find(fd);
   if (watch == nullptr) return;
   watches_->remove(*watch);
@@ -121,20 +121,16 @@ void EpollReactor::forget(int fd) noexcept {
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, &unused);  // Fails for one that is closed.
 }
 
-std::span<const Event> EpollReactor::poll() noexcept {
-  notice_fork();
-  return collect(kNow);
-}
+std::span<const Event> EpollReactor::poll() noexcept { return wait(kNow); }
 
 std::span<const Event> EpollReactor::wait(std::int64_t deadline) noexcept {
-  notice_fork();
-  return collect(deadline);
-}
-
-std::span<const Event> EpollReactor::collect(std::int64_t deadline) noexcept {
-  if (haunted_ || !epoll_) (void)renew();
+  {
+    const Turn turn(*this);
+    if (haunted_ || !epoll_) (void)renew();
+  }
   epoll_event events[WatchTable::kBatch];
   const int count = wait_until(epoll_.get(), events, deadline);
+  const Turn turn(*this);
   watches_->begin_batch();
   for (int i = 0; i < count; ++i) {
     std::uint64_t const tag = events[i].data.u64;
@@ -143,7 +139,7 @@ std::span<const Event> EpollReactor::collect(std::int64_t deadline) noexcept {
       const Interest what = wanted_of(events[i].events, watch->interest);
       if (what != 0) watches_->report(*watch, what);
     } else {
-      haunted_ = true;
+      haunted_ = true;  // Or it was forgotten just now.
     }
   }
   return watches_->batch();

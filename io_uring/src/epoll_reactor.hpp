@@ -35,8 +35,6 @@ class EpollReactor final : public Reactor {
   [[nodiscard]] int set(int operation, int fd, const Watch& watch) noexcept;
   /// False, with errno: there is no descriptor or memory left.
   bool renew() noexcept;
-  [[nodiscard]] std::span<const Event> collect(std::int64_t deadline) noexcept;
-
   Alarm own_alarm_;  ///< None: of the one that it took over from.
   int alarm_;
   Fd epoll_;  ///< None: there was no descriptor left to make it anew.

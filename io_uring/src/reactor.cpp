@@ -31,6 +31,8 @@ std::unique_ptr<Reactor> Reactor::create(Preference preference) noexcept {
 }
 
 Preference Reactor::preference_of_environment() noexcept {
+  // Read once; who changes the environment in another thread meanwhile is not our doing.
+  // NOLINTNEXTLINE(concurrency-mt-unsafe)
   static const Preference preference = preference_called(std::getenv("PENSTOCK_LOOP_BACKEND"));
   return preference;
 }
@@ -39,6 +41,7 @@ std::uint32_t Reactor::forks() noexcept { return io_uring::forks(); }
 
 void Reactor::start_anew() noexcept {
   forks_seen_ = forks();
+  taken_.store(0, order::relaxed);  // Whoever had it is a thread of the parent.
   restart();
 }
 

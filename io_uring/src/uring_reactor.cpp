@@ -48,7 +48,7 @@ std::unique_ptr<UringReactor> UringReactor::create(const Ring::Options& options)
 }
 
 UringReactor::~UringReactor() {
-  notice_fork();
+  const Turn turn(*this);
   if (ring_ == nullptr || !ring_->is_mine()) return;
   // Explicitly: a child that was forked meanwhile keeps the ring, and with it all requests, open.
   watches_->for_each([this](int fd, Watch& watch) {
@@ -98,6 +98,7 @@ void UringReactor::give_up_ring() noexcept {
 
 void UringReactor::restart() noexcept {
   alarm_.part_from_parent();
+  is_asleep_ = false;
   if (fallback_ == nullptr) drop_ring();  // Unmapped and closed; the parent's goes on.
 }
 
@@ -119,34 +120,44 @@ bool UringReactor::reserve() noexcept {
 }
 
 int UringReactor::watch(int fd, Interest interest, Trigger trigger, void* owner) noexcept {
-  notice_fork();
-  if (fallback_ != nullptr) return fallback_->watch(fd, interest, trigger, owner);
   if (const int error = unwatchable(fd)) {
     forget(fd);
     return error;
   }
-  Watch* const watch = watches_->place(fd);
-  if (watch == nullptr || !reserve()) return ENOMEM;
-  // Always a new request: the number may be another file's by now.
-  if (watch->armed) cancel(WatchTable::tag(fd, *watch));
-  watch->armed = false;
-  watches_->replace(*watch, interest, trigger, owner);
-  if (interest != 0) list(fd, *watch);
+  {
+    const Turn turn(*this);
+    if (fallback_ != nullptr) return fallback_->watch(fd, interest, trigger, owner);
+    Watch* const watch = watches_->place(fd);
+    if (watch == nullptr || !reserve()) return ENOMEM;
+    // Always a new request: the number may be another file's by now.
+    if (watch->armed) cancel(WatchTable::tag(fd, *watch));
+    watch->armed = false;
+    watches_->replace(*watch, interest, trigger, owner);
+    if (interest != 0) list(fd, *watch);
+    if (!is_asleep_) return 0;
+  }
+  wake();  // The thread that sleeps has the ring.
   return 0;
 }
 
 void UringReactor::forget(int fd) noexcept {
-  notice_fork();
-  if (fallback_ != nullptr) return fallback_->forget(fd);
-  Watch* const watch = watches_->find(fd);
-  if (watch == nullptr) return;
-  if (watch->armed) cancel(WatchTable::tag(fd, *watch));
-  watch->armed = false;
-  watches_->remove(*watch);
-  // Another thread's requests cannot be ended by this one, but together with their ring.
-  if (cancelled_ == 0 || !has_ring()) return;
-  settle_cancelled();
-  if (ring_->error() != 0) give_up_ring();
+  {
+    const Turn turn(*this);
+    if (fallback_ != nullptr) return fallback_->forget(fd);
+    Watch* const watch = watches_->find(fd);
+    if (watch == nullptr) return;
+    if (watch->armed) cancel(WatchTable::tag(fd, *watch));
+    watch->armed = false;
+    watches_->remove(*watch);
+    if (cancelled_ == 0) return;
+    if (!is_asleep_) {
+      // Another thread's requests cannot be ended by this one, but together with their ring.
+      if (has_ring()) settle_cancelled();
+      if (ring_ != nullptr && ring_->error() != 0) give_up_ring();
+      return;
+    }
+  }
+  wake();  // The thread that sleeps has the ring.
 }
 
 void UringReactor::list(int fd, Watch& watch) noexcept {
@@ -156,7 +167,8 @@ void UringReactor::list(int fd, Watch& watch) noexcept {
 }
 
 void UringReactor::cancel(std::uint64_t tag) noexcept {
-  if (ring_->pending() != 0 && ring_->retract(tag)) return;
+  // A thread that sleeps has shown all of them to the kernel.
+  if (!is_asleep_ && ring_->pending() != 0 && ring_->retract(tag)) return;
   cancels_.push_back(tag);
   ++cancelled_;
 }
@@ -277,34 +289,44 @@ std::span<const Event> UringReactor::harvest() noexcept {
 }
 
 std::span<const Event> UringReactor::poll() noexcept {
-  notice_fork();
-  if (!has_ring()) return fallback_->poll();
-  submit_changes();
-  if (ring_->wants_entry()) ring_->enter(0);
-  if (ring_->error() != 0) {
-    give_up_ring();
-    return fallback_->poll();
+  {
+    const Turn turn(*this);
+    if (is_asleep_) return {};
+    if (has_ring()) {
+      submit_changes();
+      if (ring_->wants_entry()) ring_->enter(0);
+      if (ring_->error() == 0) return harvest();
+      give_up_ring();
+    }
   }
-  return harvest();
+  return fallback_->poll();
 }
 
 std::span<const Event> UringReactor::wait(std::int64_t deadline) noexcept {
-  notice_fork();
-  if (!has_ring()) return fallback_->wait(deadline);
-  submit_changes();
-  if (!late_.empty() || ring_->has_completions()) {
-    ring_->enter(0);
-  } else if (deadline == no_deadline) {
-    ring_->enter(1);
-  } else {
-    std::int64_t const left = std::max<std::int64_t>(0, deadline - now_ns());
-    ring_->enter(left == 0 ? 0 : 1, left);
-  }
-  if (ring_->error() != 0) {
+  if (begin_sleep(&deadline)) {
+    if (deadline == no_deadline) {
+      ring_->enter(1);
+    } else {
+      std::int64_t const left = std::max<std::int64_t>(0, deadline - now_ns());
+      ring_->enter(left == 0 ? 0 : 1, left);
+    }
+    const Turn turn(*this);
+    is_asleep_ = false;
+    if (ring_->error() == 0) return harvest();
     give_up_ring();
-    return fallback_->wait(deadline);
   }
-  return harvest();
+  return fallback_->wait(deadline);
+}
+
+/// From here on others leave the ring alone. Brings the deadline forward if there is something
+/// already. False: there is no ring.
+bool UringReactor::begin_sleep(std::int64_t* deadline) noexcept {
+  const Turn turn(*this);
+  if (!has_ring()) return false;
+  submit_changes();
+  if (!late_.empty() || ring_->has_completions()) *deadline = 0;
+  is_asleep_ = true;
+  return true;
 }
 
 }  // namespace penstock::io_uring

@@ -44,6 +44,7 @@ class UringReactor final : public Reactor {
     return (ring_ != nullptr && ring_->is_mine()) || (fallback_ == nullptr && take_ring());
   }
   [[nodiscard]] bool take_ring() noexcept;
+  [[nodiscard]] bool begin_sleep(std::int64_t* deadline) noexcept;
   void drop_ring() noexcept;
   void give_up_ring() noexcept;
   [[nodiscard]] bool reserve() noexcept;
@@ -71,6 +72,7 @@ class UringReactor final : public Reactor {
   std::vector<std::uint64_t> cancels_;      ///< Requests that are to end.
   /// Requests that are to end, or were told to, and have not ended.
   unsigned cancelled_ = 0;
+  bool is_asleep_ = false;    ///< A thread is in the kernel with the ring.
   bool alarm_wanted_ = true;  ///< Until the end.
   bool alarm_armed_ = false;
 };

@@ -73,6 +73,45 @@ TEST_P(Processes, ForgottenByAnotherThread) {
   }
 }
 
+/// While the loop's thread sleeps, as a thread with the GIL may do.
+TEST_P(Processes, WatchedAndForgottenByAnotherThreadMeanwhile) {
+  std::atomic<int> told{-1};
+  std::atomic<bool> over{false};
+  std::jthread const loop([&] {
+    while (!over) {
+      reactor->prepare_to_wait();
+      const std::span<const Event> events =
+          over ? std::span<const Event>() : reactor->wait(Reactor::no_deadline);
+      reactor->after_wait();
+      // Without a lock around them the events may not be looked at.
+      if (!events.empty()) told = static_cast<int>(events.size());
+    }
+  });
+  const auto comes_true = [](auto condition) {
+    std::int64_t const until = deadline();
+    while (!condition() && now_ns() < until) spin_pause(64);
+    return condition();
+  };
+  for (int round = 0; round < 300; ++round) {
+    const Trigger trigger = round % 2 == 0 ? Trigger::level : Trigger::edge;
+    Pair pair;
+    ASSERT_EQ(reactor->watch(pair.ours.get(), readable, trigger, &owners[0]), 0);
+    if (round % 3 != 0) {
+      told = -1;
+      pair.put();
+      ASSERT_TRUE(comes_true([&] { return told == 1; }));
+      (void)pair.take();
+    }
+    reactor->forget(pair.ours.get());
+    pair.ours = Fd();
+    char byte = 0;
+    ASSERT_TRUE(comes_true([&] { return recv(pair.peer.get(), &byte, 1, MSG_DONTWAIT) == 0; }));
+  }
+  EXPECT_EQ(reactor->backend(), expected());
+  over = true;
+  reactor->wake();
+}
+
 TEST_P(Processes, EndedByAnotherThread) {
   Pair pair;
   ASSERT_EQ(reactor->watch(pair.ours.get(), readable, Trigger::edge, &owners[0]), 0);

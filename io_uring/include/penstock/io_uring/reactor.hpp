@@ -39,13 +39,17 @@ struct Event {
 /// in.
 ///
 /// Threads: everything but wake() belongs to the thread that runs the loop, which may change
-/// between two calls (the loop's owner sees to it that calls do not overlap). After a fork the
-/// child's first call starts anew with the same watches. Cost: with io_uring watch() makes one
-/// cheap system call, which finds out whether the descriptor can be watched, forget() one if the
-/// kernel is waiting for the descriptor's events, and poll() none when nothing has happened and
-/// nothing is new. Nothing allocates but the first watch() of a higher descriptor.
-/// Errors: a ring that cannot be made anew after a change of the thread or a fork is replaced by
-/// epoll, also for those who insisted on io_uring; backend() tells.
+/// between two calls. While it is in wait(), another one that stands in for it (one at a time) may
+/// call watch() and forget(). After a fork the child's first call starts anew with the same
+/// watches. Cost: with io_uring watch() makes one cheap system call, which finds out whether the
+/// descriptor can be watched, forget() one if the kernel is waiting for the descriptor's events,
+/// and poll() none when nothing has happened and nothing is new. Nothing allocates but the first
+/// watch() of a higher descriptor. Errors: a ring that cannot be made anew after a change of the
+/// thread or a fork is replaced by epoll, also for those who insisted on io_uring; backend() tells.
+///
+/// Edges:
+///   L1  see SleepState.
+///   L2  a Turn ends, release -> the next begins, acquire: what is watched.
 class Reactor {
  public:
   static constexpr std::int64_t no_deadline = std::numeric_limits<std::int64_t>::max();
@@ -71,8 +75,8 @@ class Reactor {
                                   void* owner) noexcept = 0;
 
   /// Nothing more is reported of `fd`, and the kernel holds no reference to its file when this
-  /// returns (soon after, if it is not the thread that waited last which calls). To be called
-  /// before the descriptor is closed. One that was closed without it does no harm, but with
+  /// returns (soon after, if another thread calls than the one that waits, or waited last). To be
+  /// called before the descriptor is closed. One that was closed without it does no harm, but with
   /// io_uring its peer may see the end only when the next event comes.
   virtual void forget(int fd) noexcept = 0;
 
@@ -103,10 +107,22 @@ class Reactor {
  protected:
   Reactor() noexcept : forks_seen_(forks()) {}
 
-  /// To be called first by everything that the loop's thread calls.
-  void notice_fork() noexcept {
-    if (forks_seen_ != forks()) start_anew();
-  }
+  /// What is watched may be looked at and changed for as long as this lives: not during a sleep.
+  class Turn {
+   public:
+    explicit Turn(Reactor& reactor) noexcept : reactor_(reactor) {
+      if (reactor.forks_seen_ != forks()) reactor.start_anew();
+      for (unsigned turn = 0; reactor.taken_.exchange(1, order::acquire("L2")) != 0; ++turn) {
+        spin_pause(turn);
+      }
+    }
+    ~Turn() { reactor_.taken_.store(0, order::release("L2")); }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    Reactor& reactor_;
+  };
 
   /// Makes a wait() return; called by the one wake() that is the first since prepare_to_wait().
   virtual void interrupt_wait() noexcept = 0;
@@ -119,6 +135,7 @@ class Reactor {
   void start_anew() noexcept;
 
   SleepState sleep_;
+  Atomic<std::uint32_t> taken_{0};
   std::uint32_t forks_seen_;
 };
 
