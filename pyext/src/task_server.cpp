@@ -60,6 +60,7 @@ void TaskServer::end() noexcept {
     run.server = nullptr;
     run.call->set_runner(nullptr);
     run.call->lose();
+    forget_call(run);
     runs_ = run.next;
     drop(reinterpret_cast<PyObject*>(&run));
   }

@@ -12,8 +12,8 @@
          run_times_out/1, run_stops_code/1, await_times_out/1, stubborn_tasks/1,
          main_namespace/1, own_namespace/1, namespaces_end_with_their_process/1, eval_awaits/1,
          loops_by_reference/1, markers/1, calls_of_erlang/1, calls_back_into_the_loop/1,
-         contexts_of_variables/1, eager_tasks/1, reloaded_modules/1, dead_callers/1, nothing_is_left_behind/1,
-         answered_exactly_once/1, output_comes_first/1]).
+         contexts_of_variables/1, eager_tasks/1, reloaded_modules/1, dead_callers/1,
+         nothing_is_left_behind/1, answered_exactly_once/1, output_comes_first/1]).
 
 suite() -> [{timetrap, {minutes, 2}}].
 
