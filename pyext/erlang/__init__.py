@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Erlang, seen from Python: channels, buffers, messages to processes, Erlang's own types."""
 
+import sys
+
+from erlang import _native, _policy
 from erlang._native import (
     ApplicationStopped,
     Atom,
@@ -30,6 +33,15 @@ from erlang._native import (
     send,
     whereis,
 )
+from erlang._policy import (
+    ErlangEventLoopPolicy,
+    EventLoopPolicy,
+    ExecutionMode,
+    detect_mode,
+    get_event_loop_policy,
+    install,
+)
+from erlang._spawn import spawn_task
 from erlang.calls import Function, async_call, sleep
 from erlang.calls import function as __getattr__
 from erlang.eventloop import ErlangEventLoop, new_event_loop, run
@@ -47,6 +59,9 @@ __all__ = [
     "Channel",
     "ChannelClosed",
     "ErlangEventLoop",
+    "ErlangEventLoopPolicy",
+    "EventLoopPolicy",
+    "ExecutionMode",
     "Fun",
     "Function",
     "InlineScheduleMarker",
@@ -61,6 +76,9 @@ __all__ = [
     "atom",
     "call",
     "consume_time_slice",
+    "detect_mode",
+    "get_event_loop_policy",
+    "install",
     "new_event_loop",
     "reply",
     "run",
@@ -69,5 +87,10 @@ __all__ = [
     "schedule_py",
     "send",
     "sleep",
+    "spawn_task",
     "whereis",
 ]
+
+# Inside Erlang every loop is one of ours. Policies end with Python 3.14.
+if _native.is_inside_erlang and sys.version_info < (3, 14):
+    _policy.install(silent=True)

@@ -8,12 +8,13 @@ import selectors
 import socket
 import sys
 import threading
-from asyncio import base_events, events, format_helpers
-from collections.abc import Iterator, Mapping
+from asyncio import events, format_helpers
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from erlang import _native
 
+_base_events: Any = asyncio.base_events  # What is private there has no type hints.
 _native._prepare_loops()
 
 _DESCRIBES_IN_DEBUG_MODE_ONLY = sys.version_info >= (3, 13)
@@ -107,6 +108,17 @@ class ErlangEventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
     subprocesses and signals, which belong to the virtual machine.
     """
 
+    # asyncio's own, for which it has no type hints.
+    _internal_fds: int
+    _ssock: Any
+    _csock: Any
+    _current_handle: asyncio.Handle | None
+    _read_from_self: Callable[[], None]
+    _check_running: Callable[[], None]
+    _set_coroutine_origin_tracking: Callable[[bool], None]
+    _asyncgen_firstiter_hook: Callable[[Any], None]
+    _asyncgen_finalizer_hook: Callable[[Any], None]
+
     def __init__(self) -> None:
         try:
             self._open_reactor()
@@ -185,14 +197,14 @@ class ErlangEventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
             handle._run()
             seconds = self.time() - start
             if seconds >= self.slow_callback_duration:
-                base_events.logger.warning(
-                    "Executing %s took %.3f seconds", base_events._format_handle(handle), seconds
+                _base_events.logger.warning(
+                    "Executing %s took %.3f seconds", _base_events._format_handle(handle), seconds
                 )
         finally:
             self._current_handle = None
 
     def _check_socket(self, sock: socket.socket) -> None:
-        base_events._check_ssl_socket(sock)
+        _base_events._check_ssl_socket(sock)
         if self._debug and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
 

@@ -107,12 +107,18 @@ Attempt try_recv(SocketAwaitable& self, PyObject** result) {
                   : receive_copied(loop, fd, size, result);
 }
 
+/// False: TypeError is set.
+bool open_writable(SocketAwaitable& self) {
+  if (self.view.obj != nullptr) return true;
+  if (PyObject_GetBuffer(self.argument, &self.view, PyBUF_WRITABLE) == 0) return true;
+  PyErr_Format(PyExc_TypeError, "a read-write bytes-like object was expected, not %.200s",
+               Py_TYPE(self.argument)->tp_name);
+  return false;
+}
+
 Attempt try_recv_into(SocketAwaitable& self, PyObject** result) {
   const int fd = number_of(self);
-  if (fd == kUnknown || (self.view.obj == nullptr &&
-                         PyObject_GetBuffer(self.argument, &self.view, PyBUF_WRITABLE) != 0)) {
-    return Attempt::failed;
-  }
+  if (fd == kUnknown || !open_writable(self)) return Attempt::failed;
   const ssize_t got =
       receive(fd, {static_cast<char*>(self.view.buf), static_cast<std::size_t>(self.view.len)});
   if (got < 0) return after_error(Attempt::wait_readable);

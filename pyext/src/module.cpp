@@ -118,6 +118,9 @@ int execute(PyObject* module) {
       add_task_server_type(module, *state) && add_task_run_type(module, *state) &&
       add_loop_type(module, *state) && add_socket_awaitable_type(module, *state) &&
       PyModule_AddFunctions(module, output_functions) == 0 &&
+      PyModule_AddObjectRef(
+          module, "is_main_interpreter",
+          PyInterpreterState_Get() == PyInterpreterState_Main() ? Py_True : Py_False) == 0 &&
       PyModule_AddObjectRef(module, "is_inside_erlang", host() != nullptr ? Py_True : Py_False) ==
           0 &&
       (host() != nullptr || add_test_functions(module));

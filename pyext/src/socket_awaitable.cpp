@@ -50,6 +50,9 @@ void finish(SocketAwaitable& self) {
   self.is_done = true;
   leave_line(self);
   if (self.view.obj != nullptr) PyBuffer_Release(&self.view);
+  // A task keeps its coroutine for as long as it lives.
+  drop(std::exchange(self.argument, nullptr));
+  drop(std::exchange(self.address, nullptr));
 }
 
 // Running
@@ -157,8 +160,6 @@ int awaitable_traverse(PyObject* object, visitproc visit, void* arg) {
 int awaitable_clear(PyObject* object) {
   SocketAwaitable& self = as_awaitable(object);
   if (!self.is_done) finish(self);
-  drop(std::exchange(self.argument, nullptr));
-  drop(std::exchange(self.address, nullptr));
   drop(std::exchange(self.socket, nullptr));
   return 0;
 }
