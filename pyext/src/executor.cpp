@@ -24,18 +24,6 @@ bool is_request(Operation operation) noexcept {
          operation == Operation::cancel;
 }
 
-/// `name` imported, from sys.modules if it is there.
-PyRef import_module(PyObject* name) {
-  PyRef top = PyRef::steal(PyImport_ImportModuleLevelObject(name, nullptr, nullptr, nullptr, 0));
-  if (!top || PyUnicode_FindChar(name, '.', 0, PyUnicode_GET_LENGTH(name), 1) < 0) return top;
-  // Of 'a.b' that is a; b was imported, too.
-  PyRef module = PyRef::steal(PyImport_GetModule(name));
-  if (!module && PyErr_Occurred() == nullptr) {
-    PyErr_Format(PyExc_ModuleNotFoundError, "No module named %R", name);
-  }
-  return module;
-}
-
 }  // namespace
 
 Executor::Executor(ModuleState& state, Interruptible& interrupts, std::uint64_t process,
@@ -304,7 +292,7 @@ PyRef Executor::find_function(Call& call, PyObject* module, PyObject* name) {
                            : namespaces_.find_name(call.caller(), name);
     if (found || PyErr_Occurred() != nullptr) return found;
   }
-  const PyRef found = import_module(module);
+  const PyRef found = modules_.import(module);
   return found ? PyRef::steal(PyObject_GetAttr(found.get(), name)) : PyRef();
 }
 

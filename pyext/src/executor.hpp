@@ -6,6 +6,7 @@
 
 #include "caller.hpp"
 #include "code_cache.hpp"
+#include "module_cache.hpp"
 #include "module_state.hpp"
 #include "namespaces.hpp"
 #include "parking.hpp"
@@ -90,6 +91,7 @@ class Executor {
   TaskServer* server_ =
       nullptr;  // While the context runs an event loop (then it takes the requests).
   CodeCache code_;
+  ModuleCache modules_;
   std::deque<Chain> chains_;
 };
 

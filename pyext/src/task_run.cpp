@@ -140,13 +140,14 @@ void TaskStep::write_answer(Outcome outcome, PyObject* result) {
 }
 
 void TaskStep::cancel_if_given_up() {
-  if (call_->is_cancelled()) cancel_task(state_, run_);
+  if (call_ && call_->is_cancelled()) cancel_task(state_, run_);
 }
 
 void TaskStep::end() {
   run_.is_done = true;
   drop(std::exchange(run_.task, nullptr));
   if (run_.server != nullptr) run_.server->remove(run_);
+  forget_call(run_);
 }
 
 PySendResult TaskStep::make(PyObject* value, PyObject* thrown, PyObject** result) {
@@ -276,7 +277,7 @@ void run_dealloc(PyObject* object) {
   PyObject_GC_UnTrack(object);
   (void)run_clear(object);
   TaskRunObject& self = as_task_run(object);
-  self.call->release();
+  forget_call(self);
   delete self.path;
   free_instance(object);
 }
@@ -340,6 +341,10 @@ PyRef new_task_run(ModuleState& state, TaskServer& server, const Ref<Call>& call
   auto* const object = reinterpret_cast<PyObject*>(self);
   PyObject_GC_Track(object);
   return PyRef::steal(object);
+}
+
+void forget_call(TaskRunObject& run) noexcept {
+  if (Call* const call = std::exchange(run.call, nullptr)) call->release();
 }
 
 void cancel_task(const ModuleState& state, TaskRunObject& run) {

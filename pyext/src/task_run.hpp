@@ -19,7 +19,7 @@ class TaskServer;
 /// Threads: the loop's, with the GIL.
 struct TaskRunObject {
   PyObject_HEAD TaskServer* server;  ///< nullptr: the loop ends, nobody is to be answered.
-  Call* call;                        ///< Owned.
+  Call* call;                        ///< Owned; nullptr: it has been answered.
   Path* path;                        ///< Owned; nullptr: just the context's own.
   PyObject* iterator;
   PyObject* marker;  ///< Where it goes on at the next step.
@@ -40,6 +40,9 @@ struct TaskRunObject {
 /// set.
 [[nodiscard]] PyRef new_task_run(ModuleState& state, TaskServer& server, const Ref<Call>& call,
                                  PyRef value, bool is_threaded);
+
+/// It has been answered. The run may be a part of what only the garbage collector finds.
+void forget_call(TaskRunObject& run) noexcept;
 
 /// Its caller has given up.
 void cancel_task(const ModuleState& state, TaskRunObject& run);

@@ -60,6 +60,7 @@ void TaskServer::end() noexcept {
     run.server = nullptr;
     run.call->set_runner(nullptr);
     run.call->lose();
+    forget_call(run);
     runs_ = run.next;
     drop(reinterpret_cast<PyObject*>(&run));
   }
@@ -210,20 +211,21 @@ bool TaskServer::describe(Call& call, Message& answer) const {
 void TaskServer::start_task(const PyRef& object) {
   TaskRunObject& run = as_task_run(object.get());
   if (path_.size() > 1) run.path = new (std::nothrow) Path(std::move(path_));
-  PyRef task =
-      PyRef::steal(PyObject_CallMethodOneArg(loop_.get(), state_.names.create_task, object.get()));
-  if (!task) {
-    Message answer;
-    if (!describe(*run.call, answer)) return;
-    return run.call->finish(Call::Outcome::error_term, answer);
-  }
-  run.task = task.take();
   run.call->set_runner(&run);
-  run.previous = nullptr;
   run.next = runs_;
   if (runs_ != nullptr) runs_->previous = &run;
   runs_ = &run;
   (void)PyRef::borrow(object.get()).take();  // The list's.
+  PyRef task =
+      PyRef::steal(PyObject_CallMethodOneArg(loop_.get(), state_.names.create_task, object.get()));
+  if (!task) {
+    const Ref<Call> call = Ref<Call>::borrow(run.call);
+    remove(run);
+    Message answer;
+    if (describe(*call, answer)) call->finish(Call::Outcome::error_term, answer);
+  } else if (!run.is_done) {  // As it may be if the program has tasks begin at once.
+    run.task = task.take();
+  }
 }
 
 void TaskServer::remove(TaskRunObject& run) noexcept {

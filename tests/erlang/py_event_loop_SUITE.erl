@@ -12,8 +12,8 @@
          run_times_out/1, run_stops_code/1, await_times_out/1, stubborn_tasks/1,
          main_namespace/1, own_namespace/1, namespaces_end_with_their_process/1, eval_awaits/1,
          loops_by_reference/1, markers/1, calls_of_erlang/1, calls_back_into_the_loop/1,
-         contexts_of_variables/1, reloaded_modules/1, dead_callers/1, nothing_is_left_behind/1,
-         answered_exactly_once/1, output_comes_first/1]).
+         contexts_of_variables/1, eager_tasks/1, reloaded_modules/1, dead_callers/1,
+         nothing_is_left_behind/1, answered_exactly_once/1, output_comes_first/1]).
 
 suite() -> [{timetrap, {minutes, 2}}].
 
@@ -23,7 +23,7 @@ all() ->
      many_at_once, sleepers, run_times_out, run_stops_code, await_times_out, stubborn_tasks,
      main_namespace, own_namespace, namespaces_end_with_their_process, eval_awaits,
      loops_by_reference, markers, calls_of_erlang, calls_back_into_the_loop,
-     contexts_of_variables, reloaded_modules, dead_callers, nothing_is_left_behind,
+     contexts_of_variables, eager_tasks, reloaded_modules, dead_callers, nothing_is_left_behind,
      answered_exactly_once, output_comes_first].
 
 init_per_suite(Config) ->
@@ -323,6 +323,16 @@ calls_back_into_the_loop(_Config) ->
 
 contexts_of_variables(_Config) ->
     [?assertEqual({ok, {0, N}}, run(own_context, [N])) || N <- lists:seq(1, 5)].
+
+%% A program may have its tasks begin at once.
+eager_tasks(_Config) ->
+    {ok, HasEager} = run(has_eager, []),
+    _ = [{ok, none} = run(eager, [true]) || HasEager],
+    ?assertEqual({ok, 5}, run(coroutine, [5])),
+    ?assertEqual({ok, none}, run(nothing, [])),
+    ?assertEqual({error, {'SystemExit', "1"}}, run(exits, [1])),
+    ?assertEqual({ok, 8}, run(schedule_later, [loop_suite_double, 4])),
+    ?assertEqual({ok, none}, run(eager, [false])).
 
 %% Names are looked up anew.
 reloaded_modules(_Config) ->

@@ -179,6 +179,15 @@ async def by_queue(left, done=0):
     return done
 
 
+def eager(is_eager):
+    factory = asyncio.eager_task_factory if is_eager else None
+    asyncio.get_running_loop().set_task_factory(factory)
+
+
+def has_eager():
+    return hasattr(asyncio, "eager_task_factory")
+
+
 variable = contextvars.ContextVar("variable", default=0)
 
 
