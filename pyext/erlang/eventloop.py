@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import errno
 import selectors
 import socket
 import sys
 import threading
-from asyncio import events, format_helpers, log, sslproto
+from asyncio import constants, events, format_helpers, log, sslproto, trsock
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -17,6 +19,7 @@ from erlang import _native
 _base_events: Any = asyncio.base_events  # What is private there has no type hints.
 _native._prepare_loops()
 
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _DESCRIBES_IN_DEBUG_MODE_ONLY = sys.version_info >= (3, 13)
 
 
@@ -211,6 +214,67 @@ class ErlangEventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
             raise ValueError("the socket must be non-blocking")
 
     # Transports.
+
+    def _accept_connection(
+        self,
+        protocol_factory: Any,
+        sock: socket.socket,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        *timeouts: Any,
+    ) -> None:
+        if sslcontext is not None or self._debug:
+            super()._accept_connection(
+                protocol_factory, sock, sslcontext, server, backlog, *timeouts
+            )
+            return
+        for _ in range(backlog):
+            try:
+                connection, address = sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _OUT_OF_RESOURCES:
+                    raise
+                self._accept_later(error, protocol_factory, sock, None, server, backlog, *timeouts)
+                return
+            connection.setblocking(False)
+            # No task and no future, which only TLS has a use for.
+            context = contextvars.copy_context()
+            context.run(self._serve_connection, protocol_factory, connection, address, server)
+
+    def _serve_connection(
+        self, protocol_factory: Any, connection: socket.socket, address: Any, server: Any
+    ) -> None:
+        try:
+            protocol = protocol_factory()
+            _native.StreamTransport(
+                self, connection, protocol, None, {"peername": address}, server
+            )
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            connection.close()  # asyncio tells of it in debug mode only.
+
+    def _accept_later(
+        self, error: OSError, protocol_factory: Any, sock: socket.socket, *options: Any
+    ) -> None:
+        self.call_exception_handler(
+            {
+                "message": "socket.accept() out of system resource",
+                "exception": error,
+                "socket": trsock.TransportSocket(sock),
+            }
+        )
+        self._remove_reader(sock.fileno())
+        self.call_later(
+            constants.ACCEPT_RETRY_DELAY, self._accept_again, protocol_factory, sock, *options
+        )
+
+    def _accept_again(self, protocol_factory: Any, sock: socket.socket, *options: Any) -> None:
+        if sock.fileno() != -1:
+            self._start_serving(protocol_factory, sock, *options)
 
     def _make_socket_transport(
         self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
