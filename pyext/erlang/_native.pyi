@@ -556,8 +556,33 @@ class LoopCore:
     def _clear_ready(self) -> None: ...
     def _clear_scheduled(self) -> None: ...
 
-class TaskServer:
-    """Takes the requests of this thread's context in its event loop."""
+class BaseTransport:
+    """What the transports of sockets have in common."""
 
-    def __init__(self, loop: Any, closed: asyncio.Future[None]) -> None: ...
-    def end(self) -> None: ...
+class StreamTransport(BaseTransport, asyncio.Transport):
+    """The transport of a connected TCP or Unix socket, as asyncio's own."""
+
+    def __init__(
+        self,
+        loop: Any,
+        sock: socket,
+        protocol: Any,
+        waiter: Any = None,
+        extra: Any = None,
+        server: Any = None,
+        /,
+    ) -> None: ...
+
+class DatagramTransport(BaseTransport, asyncio.DatagramTransport):
+    """The transport of a datagram socket, as asyncio's own."""
+
+    def __init__(
+        self,
+        loop: Any,
+        sock: socket,
+        protocol: Any,
+        address: Any = None,
+        waiter: Any = None,
+        extra: Any = None,
+        /,
+    ) -> None: ...

@@ -16,7 +16,9 @@ from typing import Any, NoReturn
 
 from erlang import _native
 
-_base_events: Any = asyncio.base_events  # What is private there has no type hints.
+# What is private in asyncio has no type hints.
+_base_events: Any = asyncio.base_events
+_asyncio_loop: Any = asyncio.SelectorEventLoop
 _native._prepare_loops()
 
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -215,6 +217,9 @@ class ErlangEventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
 
     # Transports.
 
+    _ensure_fd_no_transport: Any
+    _start_serving: Any
+
     def _accept_connection(
         self,
         protocol_factory: Any,
@@ -225,8 +230,8 @@ class ErlangEventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
         *timeouts: Any,
     ) -> None:
         if sslcontext is not None or self._debug:
-            super()._accept_connection(
-                protocol_factory, sock, sslcontext, server, backlog, *timeouts
+            _asyncio_loop._accept_connection(
+                self, protocol_factory, sock, sslcontext, server, backlog, *timeouts
             )
             return
         for _ in range(backlog):
@@ -312,7 +317,9 @@ class ErlangEventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
     ) -> Any:
         self._ensure_fd_no_transport(sock)
         if sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
-            return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
+            return _asyncio_loop._make_datagram_transport(
+                self, sock, protocol, address, waiter, extra
+            )
         return _native.DatagramTransport(self, sock, protocol, address, waiter, extra)
 
     def _transport_failed(

@@ -239,8 +239,9 @@ def _other_pythons() -> list[Step]:
         steps.append(build.for_python(version))
         run = pytest(f"pytest-{version}", f"Python API {about}", folder, python)
         steps.append(Step(run.name, run.about, run.body, (f"build-{version}",)))
-        steps.append(asyncio_tests(f"asyncio-{version}", f"CPython's loop tests {about}", folder,
-                                   python, "io_uring"))
+        run = asyncio_tests(f"asyncio-{version}", f"CPython's loop tests {about}", folder, python,
+                            "io_uring")
+        steps.append(Step(run.name, run.about, run.body, (f"build-{version}",)))
         steps.append(common_test(f"ct-{version}", f"Common Test {about}", (f"build-{version}",),
                                  build.BUILD / folder / "priv"))
     return steps
