@@ -227,12 +227,12 @@ class ErlangEventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
         sslcontext: Any = None,
         server: Any = None,
         backlog: int = 100,
-        *timeouts: Any,
+        ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT,
     ) -> None:
+        options = (sslcontext, server, backlog, ssl_handshake_timeout, ssl_shutdown_timeout)
         if sslcontext is not None or self._debug:
-            _asyncio_loop._accept_connection(
-                self, protocol_factory, sock, sslcontext, server, backlog, *timeouts
-            )
+            _asyncio_loop._accept_connection(self, protocol_factory, sock, *options)
             return
         for _ in range(backlog):
             try:
@@ -242,7 +242,7 @@ class ErlangEventLoop(_native.LoopCore, asyncio.SelectorEventLoop):
             except OSError as error:
                 if error.errno not in _OUT_OF_RESOURCES:
                     raise
-                self._accept_later(error, protocol_factory, sock, None, server, backlog, *timeouts)
+                self._accept_later(error, protocol_factory, sock, *options)
                 return
             connection.setblocking(False)
             # No task and no future, which only TLS has a use for.

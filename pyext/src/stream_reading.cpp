@@ -28,7 +28,7 @@ bool StreamTransport::open_stream(const Parts& parts) {
   if (!open(parts)) return false;
   // As asyncio: small writes are sent without waiting for the peer's acknowledgement.
   const int on = 1;
-  (void)setsockopt(fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  is_tcp_ = setsockopt(fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0;
   return true;
 }
 
@@ -85,7 +85,15 @@ bool StreamTransport::read() {
 
 ssize_t StreamTransport::receive(char* data, std::size_t size) {
   if (!has_descriptor()) return -1;
-  return recv(fd(), data, size, MSG_DONTWAIT);
+  if (is_tcp_) return recv(fd(), data, size, MSG_DONTWAIT);
+  // A unix socket's read ends behind descriptors that were passed along, whatever follows.
+  iovec vector{data, size};
+  msghdr message{};
+  message.msg_iov = &vector;
+  message.msg_iovlen = 1;
+  const ssize_t result = recvmsg(fd(), &message, MSG_DONTWAIT);
+  is_cut_ = (message.msg_flags & MSG_CTRUNC) != 0;
+  return result;
 }
 
 StreamTransport::Read StreamTransport::receive_ended(ssize_t result) {
@@ -102,7 +110,7 @@ StreamTransport::Read StreamTransport::receive_ended(ssize_t result) {
 StreamTransport::Read StreamTransport::received(ssize_t size, std::size_t room) {
   const auto count = static_cast<std::size_t>(size);
   if (style_ != Style::buffer) expects_much_ = count >= kMuch;
-  if (count == room || is_hung_up_) return Read::more;
+  if (count == room || is_hung_up_ || is_cut_) return Read::more;
   may_read_ = false;
   return Read::all;
 }
@@ -179,7 +187,7 @@ StreamTransport::Read StreamTransport::read_into_buffer() {
 StreamTransport::Read StreamTransport::read_into_reader() {
   StreamReaderFeed reader(state(), protocol(), object());
   if (!reader) {
-    if (PyErr_Occurred() != nullptr) return Read::failed;
+    PyErr_Clear();
     return read_bytes();
   }
   std::size_t room = kLargeObject;

@@ -81,6 +81,8 @@ class StreamTransport final : public Transport {
   [[nodiscard]] bool settle_empty_waiter(PyObject* exception);
 
   Style style_ = Style::bytes;
+  bool is_tcp_ = false;
+  bool is_cut_ = false;        ///< The last read ended before what was there did.
   bool expects_much_ = false;  ///< The last read was a large one.
   bool has_written_eof_ = false;
   PyRef take_data_;    // The protocol's data_received or get_buffer,

@@ -216,6 +216,7 @@ bool Transport::resume_reading() {
 // ---------------------------------------------------------------------------------------------
 
 PyRef Transport::call(PyObject* function, PyObject* argument) const {
+  const PyRef alive = PyRef::borrow(function);  // The protocol may be replaced.
   const EnteredContext entered(context_.get());
   PyObject* const stack[] = {nullptr, argument};
   std::size_t const count = argument == nullptr ? 0 : 1;

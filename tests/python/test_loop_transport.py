@@ -251,6 +251,20 @@ def test_after_a_half_close_that_it_keeps_open_a_protocol_answers(play: Play) ->
     play(body())
 
 
+def test_what_follows_a_descriptor_that_was_passed_along_is_read(play: Play) -> None:
+    async def body() -> None:
+        protocol = Taking()
+        mine, transport = await connection(protocol)
+        for _ in range(3):
+            socket.send_fds(mine, [b"with one,"], [mine.fileno()])
+            mine.send(b"without,")
+        await until(lambda: protocol.data == b"with one,without," * 3)
+        transport.close()
+        mine.close()
+
+    play(body())
+
+
 # Streams
 
 
