@@ -3,7 +3,6 @@
 
 import asyncio
 from _typeshed import ReadableBuffer, WriteableBuffer
-from asyncio import AbstractEventLoop, Future
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Iterator
 from contextvars import Context
 from erlang.calls import AsyncCall
@@ -452,13 +451,6 @@ def whereis(name: str | bytes | Atom, /) -> Pid | None:
 
 def atom(name: str, /) -> Atom:
     """Return the Erlang atom of that name, of at most 255 characters."""
-
-class TaskServer:
-    """Takes the requests of this thread's context in its event loop, which must be ours."""
-
-    def __new__(cls, loop: AbstractEventLoop, closed: Future[None], /) -> TaskServer: ...
-    def end(self) -> None:
-        """Answer what still runs: its context ends."""
 
 def _caller() -> Pid | None:
     """Return the pid of the Erlang process whose call runs on this thread, or None."""
