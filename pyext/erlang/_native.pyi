@@ -582,6 +582,6 @@ class DatagramTransport(BaseTransport, asyncio.DatagramTransport):
 class TaskServer:
     """Takes the requests of this thread's context in its event loop, which must be ours."""
 
-    def __new__(cls, loop: AbstractEventLoop, closed: Future[None], /) -> TaskServer: ...
+    def __new__(cls, loop: Any, closed: asyncio.Future[None], /) -> TaskServer: ...
     def end(self) -> None:
         """Answer what still runs: its context ends."""
