@@ -252,7 +252,9 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
     return what->answer == AnswerAs::answer ? make_ok(env, resource.term(env)) : atoms().ok;
   }
 
-  (void)call->cancel();  // The caller learns it from us, not by a message.
+  // The caller learns it from us, not by a message; unless the context died meanwhile, and has told
+  // him so.
+  if (!call->cancel()) return atoms().ok;
   if (outcome == Encoder::Outcome::too_much_work) {
     return continue_dirty<context_submit, 5>(env, "context_submit", argv);
   }
