@@ -7,6 +7,10 @@
 #include <cerrno>
 #include <new>
 
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
+
 #include "penstock/shim.hpp"
 #include "process.hpp"
 
@@ -40,6 +44,25 @@ unsigned set_up_flags(Ring::Mode mode) noexcept {
   return all;
 }
 
+/// The kernel gives the memory of a ring that went to the next one. liburing, which unmaps and maps
+/// it, is not instrumented, so ThreadSanitizer must be told that one comes after the other.
+class MappedMemory {
+ public:
+  static void comes() noexcept {
+#ifdef __SANITIZE_THREAD__
+    __tsan_acquire(&token_);
+#endif
+  }
+  static void goes() noexcept {
+#ifdef __SANITIZE_THREAD__
+    __tsan_release(&token_);
+#endif
+  }
+
+ private:
+  [[maybe_unused]] static inline char token_ = 0;
+};
+
 std::unique_ptr<Ring>& spare() noexcept {
   static thread_local std::unique_ptr<Ring> ring;
   return ring;
@@ -67,6 +90,7 @@ int Ring::set_up() noexcept {
     if (result == -EINVAL && mode != Mode::plain) continue;
     if (result < 0) return -result;
     is_set_up_ = true;
+    MappedMemory::comes();
     mode_ = mode;
     if ((params.features & kFeatures) != kFeatures) return ENOSYS;
     if ((params.features & kFeatureNoIowait) != 0) enter_flags_ = kEnterNoIowait;
@@ -75,7 +99,9 @@ int Ring::set_up() noexcept {
 }
 
 Ring::~Ring() {
-  if (is_set_up_) io_uring_queue_exit(&ring_);
+  if (!is_set_up_) return;
+  MappedMemory::goes();
+  io_uring_queue_exit(&ring_);
 }
 
 std::unique_ptr<Ring> Ring::take(const Options& options) noexcept {

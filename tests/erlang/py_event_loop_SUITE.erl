@@ -213,7 +213,7 @@ await_times_out(_Config) ->
 
 stubborn_tasks(_Config) ->
     ?assertEqual({error, timeout},
-                 py_event_loop:run(loop_cases, stubborn, [self()], #{timeout => 20})),
+                 py_event_loop:run(loop_cases, stubborn, [self()], #{timeout => 500})),
     ?assertEqual({here}, eventually:message(here)),
     ?assertEqual({gone}, eventually:message(gone)),
     ok = eventually:equal({ok, 1}, fun() -> run(tasks_running, []) end),

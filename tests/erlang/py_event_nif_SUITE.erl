@@ -45,7 +45,8 @@ close(Fds) -> [ok = py_nif:close_test_fd(Fd) || Fd <- Fds].
 next(Loop) ->
     {ok, Count} = py_nif:poll_events(Loop, ?LONG),
     Events = py_nif:get_pending(Loop),
-    ?assertEqual(Count, length(Events)),
+    %% Others may have come since.
+    ?assert(Count > 0 andalso Count =< length(Events)),
     lists:sort(Events).
 
 %% Nothing happens that the loop had not seen when the next timer came.
