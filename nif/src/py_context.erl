@@ -34,8 +34,6 @@
 -define(TABLE, py_contexts).
 %% How long a thread may take to end before it is left to itself.
 -define(PATIENCE_MS, 2000).
-%% In a caller's process dictionary: how often it looks before it waits.
--define(SPIN, '$penstock_spin').
 %% How long a call may take before its caller watches the context.
 -define(SOON_MS, 1).
 
@@ -151,19 +149,16 @@ submit_to(Native, Operation, Arguments, Ref) ->
     py_nif:context_submit(Native, Operation, Arguments, Ref, py_caller:path()).
 
 await(Context, Native, Call, Ref, Timeout) ->
-    Spin = case get(?SPIN) of
-        undefined -> py_spin:new();
-        Known -> Known
-    end,
+    Spin = py_spin:mine(),
     look(Context, Native, Call, Ref, Timeout, Spin, py_spin:start(Spin)).
 
 look(Context, Native, Call, Ref, Timeout, Spin, none) ->
-    _ = put(?SPIN, py_spin:miss(Spin)),
+    ok = py_spin:keep(py_spin:miss(Spin)),
     await_soon(Context, Native, Call, Ref, Timeout);
 look(Context, Native, Call, Ref, Timeout, Spin, Looks) ->
     receive
         {Ref, Result} ->
-            _ = put(?SPIN, py_spin:hit(Spin)),
+            ok = py_spin:keep(py_spin:hit(Spin)),
             Result
     after 0 ->
         erlang:yield(),

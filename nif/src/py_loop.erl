@@ -71,13 +71,27 @@ spawn_task(_Key, Module, Function, Args, Kwargs) ->
 -spec await(reference(), timeout()) -> py:result().
 await(Ref, Timeout) when is_reference(Ref) ->
     is_timeout(Timeout) orelse error(badarg, [Ref, Timeout]),
+    Spin = py_spin:mine(),
+    look(Ref, Timeout, Spin, py_spin:start(Spin));
+await(Ref, Timeout) ->
+    error(badarg, [Ref, Timeout]).
+
+look(Ref, Timeout, Spin, none) ->
+    ok = py_spin:keep(py_spin:miss(Spin)),
     receive
         {async_result, Ref, Result} -> Result
     after Timeout ->
         {error, timeout}
     end;
-await(Ref, Timeout) ->
-    error(badarg, [Ref, Timeout]).
+look(Ref, Timeout, Spin, Looks) ->
+    receive
+        {async_result, Ref, Result} ->
+            ok = py_spin:keep(py_spin:hit(Spin)),
+            Result
+    after 0 ->
+        erlang:yield(),
+        look(Ref, Timeout, Spin, py_spin:goes_on(Looks))
+    end.
 
 %% @doc The value of an expression in the calling process's namespace of a loop; what can be awaited
 %% is.

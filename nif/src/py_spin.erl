@@ -9,7 +9,7 @@
 %% in Penstock (core/include/penstock/spin.hpp).
 -module(py_spin).
 
--export([new/0, start/1, goes_on/1, hit/1, miss/1]).
+-export([new/0, mine/0, keep/1, start/1, goes_on/1, hit/1, miss/1]).
 -export_type([budget/0, looks/0]).
 
 %% For how many ns, or if negative how many waits there were without looking.
@@ -23,11 +23,25 @@
 %% sleep would never find out.
 -define(TRIAL_EVERY, 16).
 -define(TRIAL_NS, 100000).
+-define(KEY, '$penstock_spin').
 %% Looks between two looks at the clock.
 -define(LOOKS, 8).
 
 -spec new() -> budget().
 new() -> ?MOST_NS.
+
+%% @doc The calling process's own, which it keeps in its dictionary.
+-spec mine() -> budget().
+mine() ->
+    case get(?KEY) of
+        undefined -> new();
+        Budget -> Budget
+    end.
+
+-spec keep(budget()) -> ok.
+keep(Budget) ->
+    _ = put(?KEY, Budget),
+    ok.
 
 %% @doc Begins to look. After each look without success: yield, and `goes_on/1'.
 -spec start(budget()) -> looks().
