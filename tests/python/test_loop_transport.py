@@ -9,6 +9,7 @@ import socket
 import struct
 from typing import Any
 
+import erlang
 import pytest
 from conftest import Play, timer, until
 from transports import MEBI, Filling, Taking, connection, receive_all, tcp_pair
@@ -27,10 +28,12 @@ def test_what_there_is_no_room_for_is_sent_later_in_order(play: Play, tcp: bool)
         expected = bytearray()
         for i in range(400):
             piece = os.urandom(1 + i * 53 % 30000)
-            # What is changed after the call was written as it was.
             changing = bytearray(piece)
             transport.write([piece, changing, memoryview(changing)][i % 3])
-            changing[:] = bytes(len(changing))
+            if isinstance(asyncio.get_running_loop(), erlang.ErlangEventLoop):
+                # What is changed after the call was written as it was. asyncio's own, from 3.12
+                # on, keeps a view of it.
+                changing[:] = bytes(len(changing))
             expected += piece
         assert transport.get_write_buffer_size() > 0
         transport.close()
