@@ -176,7 +176,12 @@ bool LoopCore::run_once() {
   timers_.drop_cancelled();
   const bool has_work =
       !ready_.empty() || is_stopping_ || next_event_ < events_.size() || !again_.empty();
-  return (has_work ? look() : sleep()) && dispatch() && serve_sources() && add_due() && run_ready();
+  if (!(has_work ? look() : sleep())) return false;
+  // What was ready before the events goes before them, as asyncio's queue has it: a protocol may be
+  // waiting for a callback that tells it what to do with its data.
+  if (next_event_ < events_.size() && !ready_.empty() && !run_ready()) return false;
+  if (!dispatch() || !serve_sources() || !add_due()) return false;
+  return run_ready();
 }
 
 bool LoopCore::run() {

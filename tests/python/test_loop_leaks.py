@@ -28,7 +28,7 @@ async def callbacks() -> None:
     loop.call_soon_threadsafe(nothing, object())
     loop.call_later(0, nothing, [1])
     kept = loop.call_later(60, nothing, [1], [2])
-    repr(kept), kept._args, kept.when()  # type: ignore[attr-defined]
+    kept._args, kept.when()  # type: ignore[attr-defined]
     kept.cancel()
     await asyncio.sleep(0)
 
