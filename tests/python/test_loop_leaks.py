@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -97,7 +98,14 @@ def test_on_one_loop(body: Callable[[], Coroutine[Any, Any, None]]) -> None:
     fds = open_fds()
     try:
         asyncio.set_event_loop(loop)
-        assert growth(lambda: loop.run_until_complete(body()), ROUNDS) < 20_000
+        def action() -> object:
+            return loop.run_until_complete(body())
+
+        if os.environ.get("PYTHONMALLOC") == "malloc":
+            # Free lists, which trade old memory for new, count as growth then, up to their size.
+            assert growth(action, 8 * ROUNDS) - growth(action, 4 * ROUNDS) < 20_000
+        else:
+            assert growth(action, ROUNDS) < 20_000
         assert open_fds() == fds
     finally:
         asyncio.set_event_loop(None)
