@@ -220,10 +220,12 @@ a_waiting_record_can_be_interrupted(_) ->
                                             py:call(py:context(3), output_cases, print_for_ever, [])
                                         end),
     py_output_SUITE:until_python_waits(),
+    Test = self(),
     Loggers = [fake_leader:adopt(Leader, fun() ->
                                              py:call(py:context(Index), output_cases, log_for_ever,
-                                                     [])
+                                                     [Test])
                                          end) || Index <- [1, 2]],
+    [{logging, none} = eventually:message(logging) || _ <- Loggers],
     eventually:true(fun() -> lists:all(fun is_waiting/1, Loggers) end),
     %% In either order.
     [ok = py:interrupt(py:context(Index)) || Index <- [2, 1, 3]],
