@@ -114,17 +114,18 @@ Outcome wait_or_finish(AwaitableObject& self, PyObject** result) {
   return Outcome::finished;
 }
 
-void resolve(AwaitableObject& awaitable) {
-  const ModuleState::Names& names = awaitable.state->names;
-  const PyRef future = PyRef::borrow(awaitable.future);
+void finish_wait(const ModuleState& state, PyObject* awaited) {
+  const PyRef future = PyRef::borrow(awaited);
   if (!future) return;
-  const PyRef done = PyRef::steal(PyObject_CallMethodNoArgs(future.get(), names.done));
+  const PyRef done = PyRef::steal(PyObject_CallMethodNoArgs(future.get(), state.names.done));
   if (done && done.get() == Py_False) {
     const PyRef set =
-        PyRef::steal(PyObject_CallMethodOneArg(future.get(), names.set_result, Py_None));
+        PyRef::steal(PyObject_CallMethodOneArg(future.get(), state.names.set_result, Py_None));
   }
   if (PyErr_Occurred() != nullptr) PyErr_WriteUnraisable(future.get());
 }
+
+void resolve(AwaitableObject& awaitable) { finish_wait(*awaitable.state, awaitable.future); }
 
 void resolve(AsyncWaiter& waiter) {
   waiter.is_linked = false;

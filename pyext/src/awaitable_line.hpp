@@ -26,4 +26,7 @@ enum class Outcome : std::uint8_t {
 /// Gets in line, and tries once more.
 [[nodiscard]] Outcome wait_or_finish(AwaitableObject& self, PyObject** result);
 
+/// Ends the wait for a future, which may be none, or done already. Its own exception is reported.
+void finish_wait(const ModuleState& state, PyObject* awaited);
+
 }  // namespace penstock::python

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "awaitable_line.hpp"
 #include "coroutine.hpp"
 #include "loop_core.hpp"
 #include "types.hpp"
@@ -228,15 +229,7 @@ SocketAwaitable* new_socket_awaitable(LoopCore& loop, const SocketOperation& ope
 }
 
 void resolve(SocketAwaitable& awaitable) {
-  const ModuleState::Names& names = LoopCore::of(awaitable.loop).state().names;
-  const PyRef future = PyRef::borrow(awaitable.future);
-  if (!future) return;
-  const PyRef done = PyRef::steal(PyObject_CallMethodNoArgs(future.get(), names.done));
-  if (done && done.get() == Py_False) {
-    const PyRef set =
-        PyRef::steal(PyObject_CallMethodOneArg(future.get(), names.set_result, Py_None));
-  }
-  if (PyErr_Occurred() != nullptr) PyErr_WriteUnraisable(future.get());
+  finish_wait(LoopCore::of(awaitable.loop).state(), awaitable.future);
 }
 
 bool add_socket_awaitable_type(PyObject* module, ModuleState& state) {
