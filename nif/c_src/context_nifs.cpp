@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <sched.h>
-
 #include <iterator>
 #include <new>
 #include <optional>
@@ -261,11 +259,6 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   if (outcome == Encoder::Outcome::unsupported) return make_error(env, encoder.reason());
   if (status != Status::closed) return make_error(env, atoms().enomem);
   return make_error(env, enif_make_tuple2(env, atoms().context_died, atoms().stopped));
-}
-
-ERL_NIF_TERM processor_yield(ErlNifEnv* /*env*/, const ERL_NIF_TERM* /*argv*/) {
-  sched_yield();
-  return atoms().ok;
 }
 
 ERL_NIF_TERM call_cancel(ErlNifEnv* env, const ERL_NIF_TERM* argv) {

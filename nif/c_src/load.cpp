@@ -62,7 +62,6 @@ ErlNifFunc functions[] = {
     {"context_interrupt",             2, guarded<context_interrupt_call>,        0},
     {"context_finish",                1, guarded<context_finish>,                0},  // Only asks.
     {"context_stop",                  1, guarded<context_stop>,                  0},  // Only asks.
-    {"processor_yield",               0, guarded<processor_yield>,               0},
     {"call_cancel",                   1, guarded<call_cancel>,                   0},
     {"call_answer",                   2, guarded<call_answer>,                   0},
 

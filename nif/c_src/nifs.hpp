@@ -25,7 +25,6 @@ Body runtime_start, runtime_version, runtime_features, set_stopped;
 Body context_new, context_submit, context_interrupt, context_interrupt_call, context_finish,
     context_stop;
 Body call_cancel;
-Body processor_yield;
 Body call_answer;
 // event_loop_nifs.cpp
 Body event_loop_new, event_loop_destroy, event_loop_set_worker, event_loop_wakeup,

@@ -16,8 +16,7 @@
          buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -export([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -export([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
-         context_finish/1, context_stop/1, call_cancel/1, call_answer/2,
-         processor_yield/0]).
+         context_finish/1, context_stop/1, call_cancel/1, call_answer/2]).
 -export([event_loop_new/0, event_loop_destroy/1, event_loop_set_worker/2, event_loop_wakeup/1,
          event_loop_dispatch/3, poll_events/2, get_pending/1, add_reader/3, add_writer/3,
          remove_reader/2, remove_writer/2, start_reader/1, start_writer/1, stop_reader/1,
@@ -42,8 +41,7 @@
        buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -nifs([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -nifs([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
-       context_finish/1, context_stop/1, call_cancel/1, call_answer/2,
-       processor_yield/0]).
+       context_finish/1, context_stop/1, call_cancel/1, call_answer/2]).
 -nifs([event_loop_new/0, event_loop_destroy/1, event_loop_set_worker/2, event_loop_wakeup/1,
        event_loop_dispatch/3, poll_events/2, get_pending/1, add_reader/3, add_writer/3,
        remove_reader/2, remove_writer/2, start_reader/1, start_writer/1, stop_reader/1,
@@ -282,10 +280,6 @@ context_finish(_Context) -> erlang:nif_error(not_loaded).
 %% `{error, {context_died, stopped}}', and lets the thread end.
 -spec context_stop(context()) -> ok.
 context_stop(_Context) -> erlang:nif_error(not_loaded).
-
-%% @doc Lets another thread of the operating system have the scheduler's processor, if one wants it.
--spec processor_yield() -> ok.
-processor_yield() -> erlang:nif_error(not_loaded).
 
 %% @doc `cancelled': no answer will come. `answered': it is in the mailbox or on its way.
 -spec call_cancel(call()) -> cancelled | answered.

@@ -51,10 +51,7 @@ start(_Budget) -> none.
 -spec goes_on(looks()) -> looks().
 goes_on({1, Until}) ->
     case erlang:monotonic_time(nanosecond) < Until of
-        true ->
-            %% The thread may have been put on this scheduler's processor.
-            ok = py_nif:processor_yield(),
-            {?LOOKS, Until};
+        true -> {?LOOKS, Until};
         false -> none
     end;
 goes_on({Looks, Until}) ->

@@ -112,13 +112,11 @@ bool Caller::receive_one() {
 bool Caller::comes_soon(Message& message, Status& status) noexcept {
   if (spin_limit_ns() == 0) return false;
   std::int64_t const until = now_ns() + kSpinWithGil_ns;
-  unsigned turn = 0;
   do {
     for (int look = 0; look < 8; ++look) {
       status = inbox_->try_receive(message);
       if (status != Status::empty) return true;
-      // Yields after a while: who is to answer may have been put on this thread's processor.
-      for (int pause = 0; pause < 4; ++pause) spin_pause(turn++);
+      for (int pause = 0; pause < 4; ++pause) spin_pause(0);
     }
   } while (now_ns() < until);
   return false;
