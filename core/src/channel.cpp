@@ -161,7 +161,7 @@ Status Channel::receive_or_wait(Message& message) noexcept {
 }
 
 Status Channel::take_or_wait(Message& message, bool* more) noexcept {
-  const bool no_sender = senders_.load(order::acquire("C2")) == 0;
+  const bool no_sender = !has_sender();
   const Status status = take(message, more);
   return status == Status::empty && no_sender ? Status::closed : status;
 }

@@ -74,6 +74,8 @@ class Caller {
   [[nodiscard]] const Ref<Channel>& inbox() const noexcept { return inbox_; }
   /// Something has come, or nothing more will.
   [[nodiscard]] static bool is_something_in(const Channel& inbox) noexcept;
+  /// Nobody in Erlang could put anything in any more. Look at what is there afterwards.
+  [[nodiscard]] static bool has_ended(const Channel& inbox) noexcept;
   /// Deals with it.
   void serve_source();
   /// The loop goes to sleep, and is told by `waiter`. True: it need not, something has come.

@@ -291,12 +291,17 @@ bool Caller::serve_loop() {
 }
 
 bool Caller::is_something_in(const Channel& inbox) noexcept {
-  return inbox.size() != 0 || inbox.is_closed();
+  return has_ended(inbox) || inbox.size() != 0;
+}
+
+bool Caller::has_ended(const Channel& inbox) noexcept {
+  return inbox.is_closed() || !inbox.has_sender();
 }
 
 void Caller::serve_source() {
+  const bool ended = has_ended(*inbox_);
   serve();
-  if (inbox_->is_closed() && inbox_->size() == 0 && !futures_.empty()) lost();
+  if (ended && inbox_->size() == 0 && !futures_.empty()) lost();
 }
 
 bool Caller::sleep_with(const Ref<InboxWaiter>& waiter) {

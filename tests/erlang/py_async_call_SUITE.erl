@@ -1,5 +1,5 @@
 %% SPDX-License-Identifier: Apache-2.0
-%% erlang.async_call: on asyncio's own loop and on uvloop.
+%% erlang.async_call: on asyncio's own loop, on ours and on uvloop.
 -module(py_async_call_SUITE).
 
 -include_lib("common_test/include/ct.hrl").
@@ -16,16 +16,16 @@ suite() ->
     [{timetrap, {seconds, 90}}].
 
 all() ->
-    [{group, asyncio}, {group, uvloop}, outside_of_a_loop, an_idle_loop_sleeps, nothing_is_left].
+    [{group, asyncio}, {group, erlang}, {group, uvloop}, outside_of_a_loop, an_idle_loop_sleeps, nothing_is_left].
 
 groups() ->
-    [{asyncio, [], cases()}, {uvloop, [], cases()}].
+    [{asyncio, [], cases()}, {erlang, [], cases()}, {uvloop, [], cases()}].
 
 cases() ->
     [one_call, one_after_the_other, all_at_once, tasks, every_way_to_await, a_task_group,
      ten_thousand_in_flight, large_results, failures_are_runtime_errors, wrong_calls,
-     a_killed_worker, a_killed_worker_among_others, a_failure_cancels_a_task_group,
-     a_timeout, a_cancelled_task, a_cancelled_call, many_cancelled_tasks, made_outside_of_a_loop,
+     a_killed_worker, a_killed_worker_among_others, all_processes_are_killed,
+     a_failure_cancels_a_task_group, a_timeout, a_cancelled_task, a_cancelled_call, many_cancelled_tasks, made_outside_of_a_loop,
      many_successive_loops, two_loops_of_one_thread, loops_in_threads, a_loop_ends_before_its_calls,
      a_loop_stands_still_meanwhile, a_thread_blocks_meanwhile, an_interrupt_ends_the_loop,
      a_timeout_of_the_call_ends_the_loop, the_application_stops].
@@ -147,6 +147,20 @@ a_killed_worker_among_others(Config) ->
     [{ok, Failures}] = eventually:workers([Call], call),
     ?assertEqual(lists:duplicate(50, [<<"RuntimeError">>, <<"exit: killed">>, <<"exit">>,
                                       <<"killed">>]), Failures).
+
+%% Nobody is left who could tell of the others' ends.
+all_processes_are_killed(Config) ->
+    echo(),
+    gate(gate),
+    Call = in_background(lost, [loop(Config), gate, echo]),
+    Workers = entered(2),
+    [eventually:dead(Caller) || Caller <- callers()],
+    [eventually:dead(Worker) || Worker <- Workers],
+    [{ok, {Lost, Again}}] = eventually:workers([Call], call),
+    ?assertMatch([{<<"raised">>, <<"RuntimeError">>, <<"exit: ", _/binary>>},
+                  {<<"raised">>, <<"RuntimeError">>, <<"exit: ", _/binary>>}], Lost),
+    ?assertEqual(5, Again),
+    ok = py_call_case:call_from_each_context().
 
 a_failure_cancels_a_task_group(Config) ->
     gate(gate),

@@ -33,9 +33,9 @@ namespace penstock {
 ///
 /// Edges:
 ///   C1  unlock -> lock of consumer_: the queue's consumer side moves between threads.
-///   C2  remove_sender decrements senders_, release -> receive_or_wait loads it, acquire, and then
-///       looks for a message: "no sender left" is read before "empty", so what the last sender sent
-///       is not missed.
+///   C2  remove_sender decrements senders_, release -> has_sender loads it, acquire, and then its
+///       caller looks for a message: "no sender left" is read before "empty", so what the last
+///       sender sent is not missed.
 ///   C4  admit raises admitted_, a receiver released_, release -> admit reads each, acquire: it
 ///       never sees one count without what came before it of the other, and so never refuses what
 ///       fits.
@@ -81,6 +81,10 @@ class Channel final : public Addressable {
   /// them. (Not to try_receive: a sender may come back.)
   void add_sender() noexcept;
   void remove_sender() noexcept;
+  /// Look before looking whether the channel is empty: what the last one sent is then not missed.
+  [[nodiscard]] bool has_sender() const noexcept {
+    return senders_.load(order::acquire("C2")) != 0;
+  }
 
   /// For waiters that are not threads: add to the list, try again, then sleep. See waiter.hpp.
   [[nodiscard]] WaitList& data_waiters() noexcept { return data_; }

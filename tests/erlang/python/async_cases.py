@@ -17,6 +17,7 @@ except ImportError:
     uvloop = None
 
 LOOPS = {'asyncio': asyncio.SelectorEventLoop,
+         'erlang': erlang.new_event_loop,
          'uvloop': uvloop.new_event_loop if uvloop is not None else None}
 
 
@@ -122,6 +123,15 @@ def failures(loop_name, *names):
 
     return [[type(error).__name__, str(error), error.error_class, error.reason]
             for error in run(loop_name, main())]
+
+
+def lost(loop_name, gate, echo):
+    """Two calls that nobody will answer, and one after them."""
+    async def main():
+        found = await asyncio.gather(*(outcome_of(erlang.async_call(gate, n)) for n in range(2)))
+        return found, await erlang.async_call(echo, 5)
+
+    return run(loop_name, main())
 
 
 def wrong_calls(loop_name):
