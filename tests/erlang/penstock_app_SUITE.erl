@@ -68,14 +68,16 @@ a_stop_wakes_blocked_python(_) ->
     stop_promptly(),
     [?assertMatch({error, {Reason, _}} when Reason =:= 'ApplicationStopped';
                                             Reason =:= context_died, Result)
-     || Result <- eventually:workers(Blocked, blocked)].
+     || Result <- eventually:workers(Blocked, blocked)],
+    ok = py_channel:close(Channel).  % Until here somebody could have sent.
 
 a_stop_wakes_coroutines(_) ->
     ok = application:start(penstock),
     {ok, Channel} = py_channel:new(),
     Blocked = blocked_receiver(1, announce_then_collect_async, Channel),
     stop_promptly(),
-    ?assertMatch([{error, _}], eventually:workers([Blocked], blocked)).
+    ?assertMatch([{error, _}], eventually:workers([Blocked], blocked)),
+    ok = py_channel:close(Channel).  % Until here somebody could have sent.
 
 %% What Python sees. It tells the test before its context is gone.
 a_stop_is_seen_as_application_stopped(_) ->
@@ -99,7 +101,8 @@ a_stop_is_seen_as_application_stopped(_) ->
     _ = eventually:message(blocked),
     stop_promptly(),
     ?assertEqual({ended, <<"ApplicationStopped">>}, eventually:message(ended)),
-    ?assertMatch([{error, _}], eventually:workers([Blocked], blocked)).
+    ?assertMatch([{error, _}], eventually:workers([Blocked], blocked)),
+    ok = py_channel:close(Channel).  % Until here somebody could have sent.
 
 a_stop_answers_what_is_queued(_) ->
     ok = application:start(penstock),
@@ -111,7 +114,8 @@ a_stop_answers_what_is_queued(_) ->
     stop_promptly(),
     [?assertMatch({error, {context_died, _}}, Result)
      || Result <- eventually:workers(Queued, queued)],
-    ?assertMatch([{error, _}], eventually:workers([Blocked], blocked)).
+    ?assertMatch([{error, _}], eventually:workers([Blocked], blocked)),
+    ok = py_channel:close(Channel).  % Until here somebody could have sent.
 
 channels_survive_a_restart(_) ->
     ok = application:start(penstock),

@@ -331,7 +331,8 @@ a_channel_of_one_message_between_contexts(_) ->
     Workers = [in_background(1, ?CASES, send_all, [Channel, Count]),
                in_background(2, ?CASES, receive_all, [Channel, Count, back])],
     ?assertEqual([{ok, none}, {ok, Count * (Count - 1) div 2}],
-                 eventually:workers(Workers, workers)).
+                 eventually:workers(Workers, workers)),
+    ok = py_channel:close(Channel).  % Until here somebody could have sent.
 
 %% 8. is with 5: the VM's own notices. 9. Hooks of Python's that call Erlang
 

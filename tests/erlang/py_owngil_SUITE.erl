@@ -136,6 +136,8 @@ a_timeout_stops_the_code(Config) ->
                                            [Channel, self()], #{timeout => 50})),
     ?assertEqual({blocked, none}, eventually:message(blocked)),
     ?assertEqual({ok, 1}, py:eval(Context, <<"1">>)),
+    %% Without a reference to it nobody could send, and the code would end by itself.
+    ok = py_channel:close(Channel),
     stop(Context).
 
 an_interrupt_is_a_keyboard_interrupt(Config) ->
@@ -507,6 +509,7 @@ the_application_stops(Config) ->
      || Result <- eventually:workers(Blocked, blocked)],
     [eventually:dead(Context) || Context <- Contexts],
     eventually:equal(0, fun interpreters/0),
+    ok = py_channel:close(Channel),  % Until here somebody could have sent.
     ok = application:start(penstock).
 
 fifty_rounds_leave_nothing(Config) ->
