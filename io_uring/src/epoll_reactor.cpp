@@ -21,7 +21,7 @@ constexpr std::int64_t kNow = 0;  ///< A deadline that is over.
 
 epoll_event registration(int fd, const Watch& watch) noexcept {
   epoll_event event{};
-  event.events = poll_events_of(watch.interest);
+  event.events = poll_events_of(watch.interest, watch.trigger);
   // Errors and the end are reported unasked, to those who want nothing too: once will do.
   if (watch.trigger == Trigger::edge || watch.interest == 0) event.events |= EPOLLET;
   event.data.u64 = WatchTable::tag(fd, watch);
@@ -49,21 +49,25 @@ Atomic<std::uint32_t>& has_pwait2() noexcept {
   return has;
 }
 
-int wait_until(int epoll, epoll_event* events, std::int64_t deadline) noexcept {
+/// The kernel's sigset_t, which is the beginning of glibc's.
+constexpr std::size_t kSignals = 8;
+
+int wait_until(int epoll, epoll_event* events, std::int64_t deadline,
+               const sigset_t* signals) noexcept {
   constexpr int room = WatchTable::kBatch;
   if (deadline == kNow) return epoll_wait(epoll, events, room, 0);
-  if (deadline == Reactor::no_deadline) return epoll_wait(epoll, events, room, -1);
+  if (deadline == Reactor::no_deadline) return epoll_pwait(epoll, events, room, -1, signals);
   be_punctual();
   std::int64_t const left = std::max<std::int64_t>(0, deadline - now_ns());
   if (has_pwait2().load(order::relaxed) != 0) {
     const timespec timeout{left / kNanosPerSecond, left % kNanosPerSecond};
-    const long count = syscall(SYS_epoll_pwait2, epoll, events, room, &timeout, nullptr, 0);
+    const long count = syscall(SYS_epoll_pwait2, epoll, events, room, &timeout, signals, kSignals);
     if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return static_cast<int>(count);
     has_pwait2().store(0, order::relaxed);
   }
   std::int64_t const millis = (left + kNanosPerMilli - 1) / kNanosPerMilli;
-  return epoll_wait(epoll, events, room,
-                    static_cast<int>(std::min<std::int64_t>(millis, INT32_MAX)));
+  return epoll_pwait(epoll, events, room,
+                     static_cast<int>(std::min<std::int64_t>(millis, INT32_MAX)), signals);
 }
 
 }  // namespace
@@ -121,22 +125,22 @@ void EpollReactor::forget(int fd) noexcept {
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, &unused);  // Fails for one that is closed.
 }
 
-std::span<const Event> EpollReactor::poll() noexcept { return wait(kNow); }
+std::span<const Event> EpollReactor::poll() noexcept { return wait(kNow, nullptr); }
 
-std::span<const Event> EpollReactor::wait(std::int64_t deadline) noexcept {
+std::span<const Event> EpollReactor::wait(std::int64_t deadline, const sigset_t* signals) noexcept {
   {
     const Turn turn(*this);
     if (haunted_ || !epoll_) (void)renew();
   }
   epoll_event events[WatchTable::kBatch];
-  const int count = wait_until(epoll_.get(), events, deadline);
+  const int count = wait_until(epoll_.get(), events, deadline, signals);
   const Turn turn(*this);
   watches_->begin_batch();
   for (int i = 0; i < count; ++i) {
     std::uint64_t const tag = events[i].data.u64;
     if (tag == WatchTable::kAlarmTag) continue;
     if (Watch* const watch = watches_->find_tagged(tag)) {
-      const Interest what = wanted_of(events[i].events, watch->interest);
+      const Interest what = wanted_of(events[i].events, watch->interest, watch->trigger);
       if (what != 0) watches_->report(*watch, what);
     } else {
       haunted_ = true;  // Or it was forgotten just now.

@@ -220,7 +220,7 @@ void UringReactor::submit_changes() noexcept {
     const int fd = listed_[done];
     Watch& watch = *watches_->place(fd);
     if (watch.interest != 0 && !watch.armed) {
-      watch.armed = request_poll(fd, poll_events_of(watch.interest),
+      watch.armed = request_poll(fd, poll_events_of(watch.interest, watch.trigger),
                                  watch.trigger == Trigger::level && !watch.as_edge,
                                  WatchTable::tag(fd, watch));
       if (!watch.armed) break;
@@ -252,7 +252,9 @@ Watch* UringReactor::settle(const io_uring_cqe& cqe, Interest* what) noexcept {
   }
   // None that we know of; epoll may do better.
   if (cqe.res < 0 && !Ring::passes(-cqe.res)) ring_->fail(-cqe.res);
-  *what = cqe.res > 0 ? wanted_of(static_cast<std::uint32_t>(cqe.res), watch->interest) : 0;
+  *what = cqe.res > 0
+              ? wanted_of(static_cast<std::uint32_t>(cqe.res), watch->interest, watch->trigger)
+              : 0;
   const bool is_level = watch->trigger == Trigger::level;
   if (is_level && !ended && *what != 0) {
     cancel(tag);
@@ -302,20 +304,20 @@ std::span<const Event> UringReactor::poll() noexcept {
   return fallback_->poll();
 }
 
-std::span<const Event> UringReactor::wait(std::int64_t deadline) noexcept {
+std::span<const Event> UringReactor::wait(std::int64_t deadline, const sigset_t* signals) noexcept {
   if (begin_sleep(&deadline)) {
     if (deadline == no_deadline) {
-      ring_->enter(1);
+      ring_->enter(1, Ring::no_timeout, signals);
     } else {
       std::int64_t const left = std::max<std::int64_t>(0, deadline - now_ns());
-      ring_->enter(left == 0 ? 0 : 1, left);
+      ring_->enter(left == 0 ? 0 : 1, left, signals);
     }
     const Turn turn(*this);
     is_asleep_ = false;
     if (ring_->error() == 0) return harvest();
     give_up_ring();
   }
-  return fallback_->wait(deadline);
+  return fallback_->wait(deadline, signals);
 }
 
 /// From here on others leave the ring alone. Brings the deadline forward if there is something

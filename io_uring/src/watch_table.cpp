@@ -10,22 +10,25 @@
 namespace penstock::io_uring {
 
 static_assert(EPOLLIN == POLLIN && EPOLLOUT == POLLOUT && EPOLLERR == POLLERR &&
-              EPOLLHUP == POLLHUP && EPOLLRDHUP == POLLRDHUP);
+              EPOLLHUP == POLLHUP && EPOLLRDHUP == POLLRDHUP && EPOLLPRI == POLLPRI);
 
-std::uint32_t poll_events_of(Interest interest) noexcept {
+std::uint32_t poll_events_of(Interest interest, Trigger trigger) noexcept {
   // Who only writes is not to hear of the peer's end again and again.
   return ((interest & readable) != 0 ? POLLIN | POLLRDHUP : 0U) |
+         ((interest & readable) != 0 && trigger == Trigger::edge ? POLLPRI : 0U) |
          ((interest & writable) != 0 ? POLLOUT : 0U);
 }
 
-Interest wanted_of(std::uint32_t poll_events, Interest interest) noexcept {
+Interest wanted_of(std::uint32_t poll_events, Interest interest, Trigger trigger) noexcept {
   // io_uring reports the peer's end to everybody.
-  std::uint32_t const events = poll_events & (poll_events_of(interest) | POLLHUP | POLLERR);
+  std::uint32_t const events =
+      poll_events & (poll_events_of(interest, trigger) | POLLHUP | POLLERR);
   Interest what = 0;
-  if ((events & (POLLIN | POLLRDHUP | POLLHUP | POLLERR)) != 0) what |= readable;
+  if ((events & (POLLIN | POLLPRI | POLLRDHUP | POLLHUP | POLLERR)) != 0) what |= readable;
   if ((events & (POLLOUT | POLLHUP | POLLERR)) != 0) what |= writable;
   what &= interest;
   if (what != 0 && (events & (POLLRDHUP | POLLHUP | POLLERR)) != 0) what |= hung_up;
+  if ((events & POLLPRI) != 0) what |= urgent;
   return what;
 }
 
@@ -44,7 +47,7 @@ Watch* WatchTable::place(int fd) noexcept {
 
 void WatchTable::replace(Watch& watch, Interest interest, Trigger trigger, void* owner) noexcept {
   if (Event* const event = event_of(watch)) {
-    event->what &= interest | hung_up;
+    event->what &= interest | hung_up | urgent;
     if (owner != watch.owner || (event->what & interest) == 0) event->owner = nullptr;
   }
   watch.owner = owner;

@@ -99,8 +99,9 @@ class WatchTable {
 };
 
 /// What to ask of poll(2). The bits of epoll have the same values.
-[[nodiscard]] std::uint32_t poll_events_of(Interest interest) noexcept;
+[[nodiscard]] std::uint32_t poll_events_of(Interest interest, Trigger trigger) noexcept;
 /// What it answers, as far as it is wanted; 0: nothing.
-[[nodiscard]] Interest wanted_of(std::uint32_t poll_events, Interest interest) noexcept;
+[[nodiscard]] Interest wanted_of(std::uint32_t poll_events, Interest interest,
+                                 Trigger trigger) noexcept;
 
 }  // namespace penstock::io_uring

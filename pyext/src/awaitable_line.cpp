@@ -9,11 +9,13 @@ namespace penstock::python {
 
 namespace {
 
-void leave_endpoint(AwaitableObject& self) noexcept {
-  if (self.endpoint == nullptr) return;
+/// Returns the endpoint's reference.
+PyRef leave_endpoint(AwaitableObject& self) noexcept {
+  if (self.endpoint == nullptr) return {};
   if (self.next != nullptr) self.next->previous = self.previous;
   (self.previous != nullptr ? self.previous->next : self.endpoint->waiting) = self.next;
   self.endpoint = nullptr;
+  return PyRef::steal(reinterpret_cast<PyObject*>(&self));
 }
 
 void enter_endpoint(AwaitableObject& self, EndpointObject& endpoint) noexcept {
@@ -22,6 +24,7 @@ void enter_endpoint(AwaitableObject& self, EndpointObject& endpoint) noexcept {
   self.next = endpoint.waiting;
   if (self.next != nullptr) self.next->previous = &self;
   endpoint.waiting = &self;
+  (void)PyRef::borrow(reinterpret_cast<PyObject*>(&self)).take();
 }
 
 bool ensure_waiter(AwaitableObject& self, EndpointObject& endpoint) {
@@ -71,7 +74,7 @@ bool get_in_line(AwaitableObject& self) {
 }  // namespace
 
 bool leave_line(AwaitableObject& self) noexcept {
-  leave_endpoint(self);
+  const PyRef listed = leave_endpoint(self);  // Not the last: the caller has one.
   drop(std::exchange(self.future, nullptr));
   AsyncWaiter* const waiter = self.waiter;
   if (waiter == nullptr || !waiter->is_linked) return false;
@@ -132,6 +135,9 @@ void resolve(AsyncWaiter& waiter) {
   if (waiter.awaitable != nullptr) resolve(*waiter.awaitable);
 }
 
-void abandon(AwaitableObject& awaitable) { leave_unfinished(awaitable); }
+void abandon(AwaitableObject& awaitable) {
+  const PyRef alive = PyRef::borrow(reinterpret_cast<PyObject*>(&awaitable));
+  leave_unfinished(awaitable);
+}
 
 }  // namespace penstock::python

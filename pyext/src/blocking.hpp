@@ -8,16 +8,19 @@
 
 namespace penstock::python {
 
-/// Has `exception` raised in that thread, and no other, or takes it back (nullptr). With the GIL.
+/// Has `exception` raised in that thread, and no other. With the GIL.
 ///
 /// PyThreadState_SetAsyncExc finds a thread by its id. Up to Python 3.11 one that is being started
 /// has the id of the thread that starts it until it runs, and is found first: an interrupt killed
 /// it before it had said that it runs, and the thread that had started it waited for that for ever.
 void set_async_exception(PyThreadState* thread, PyObject* exception) noexcept;
 
-/// Raises what somebody set for this thread (PyThreadState_SetAsyncExc) and the interpreter has not
-/// raised yet; a thread that went to sleep would not see it. False: there is nothing.
-bool raise_async_exception();
+/// Takes back what somebody set for this thread (PyThreadState_SetAsyncExc) and the interpreter has
+/// not raised yet. Empty: there was nothing. May give the GIL away for a while.
+[[nodiscard]] PyRef take_async_exception(ModuleState& state);
+
+/// Raises it: a thread that goes to sleep would not see it. False: there is nothing.
+bool raise_async_exception(ModuleState& state);
 
 /// Raises what ended a wait from outside.
 void raise_ended(ModuleState& state, Interruptible* owner, Reason reason);
@@ -31,7 +34,7 @@ template <class Attempt>
   ParkedThread thread(signals, owner_of_waits(state));
   for (;;) {
     // After the window has opened: a signal that comes from here on ends the sleep.
-    if (PyErr_CheckSignals() != 0 || raise_async_exception()) return false;
+    if (PyErr_CheckSignals() != 0 || raise_async_exception(state)) return false;
     auto woken = ThreadWaiter::Wake::interrupted;
     status = unfinished;
     // Still with the GIL: between it and the list an interrupt could be raised that neither the

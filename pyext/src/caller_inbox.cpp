@@ -61,7 +61,9 @@ PyRef make_error(ModuleState& state, wire::Reader& reader) {
   return error;
 }
 
-void raise_lost() {
+void raise_lost(ModuleState& state) {
+  // When everything stops, Erlang's processes may be the first to end.
+  if (parking().must_stop(owner_of_waits(state))) return PyErr_SetNone(state.application_stopped);
   PyErr_SetString(PyExc_RuntimeError, "exit: Erlang's callback server ended before the call did");
 }
 
@@ -101,7 +103,7 @@ bool Caller::receive_one() {
     PyErr_NoMemory();
   } else {
     process_ = 0;
-    raise_lost();
+    raise_lost(state_);
   }
   return false;
 }
@@ -339,7 +341,7 @@ void Caller::stop_using(const InboxWaiter& waiter) {
 /// Nobody in Erlang knows the inbox any more.
 void Caller::lost() {
   process_ = 0;
-  raise_lost();
+  raise_lost(state_);
   fail_futures(take_exception().get());
 }
 

@@ -24,6 +24,20 @@ Interest FdWatch::wanted() const noexcept {
   return all;
 }
 
+SocketAwaitable* FdWatch::first_for(Interest what) const noexcept {
+  SocketAwaitable* each = first_;
+  while (each != nullptr && (each->wanted & what) == 0) each = each->next;
+  return each;
+}
+
+std::size_t FdWatch::waiting_for(Interest what) const noexcept {
+  std::size_t count = 0;
+  for (const SocketAwaitable* each = first_; each != nullptr; each = each->next) {
+    if ((each->wanted & what) != 0) ++count;
+  }
+  return count;
+}
+
 bool FdWatch::ready(Interest what) {
   const bool reads = (what & io_uring::readable) != 0 && reader;
   const bool writes = (what & io_uring::writable) != 0 && writer;
@@ -31,14 +45,14 @@ bool FdWatch::ready(Interest what) {
       (writes && !loop_.push_ready(PyRef::borrow(writer.get())))) {
     return false;
   }
-  for (SocketAwaitable* each = first_; each != nullptr;) {
-    SocketAwaitable* const next = each->next;
-    if ((each->wanted & what) != 0) {
-      const PyRef alive = PyRef::borrow(as_object(each));
-      unlink(*each);
-      resolve(*each);  // Which only puts callbacks of a future among what is ready.
-    }
-    each = next;
+  // Once for each that is there now: a loop with a call_soon() of its own may run anything, and the
+  // line is another one afterwards.
+  for (std::size_t left = waiting_for(what); left != 0; --left) {
+    SocketAwaitable* const first = first_for(what);
+    if (first == nullptr) break;
+    const PyRef alive = PyRef::borrow(as_object(first));
+    unlink(*first);
+    resolve(*first);
   }
   if (!is_listed_ && wanted() != watched_) is_listed_ = loop_.settle_later(*this);
   return true;

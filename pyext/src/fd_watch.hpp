@@ -57,6 +57,9 @@ class FdWatch final : public Watcher {
 
  private:
   [[nodiscard]] io_uring::Interest wanted() const noexcept;
+  /// The first in line that waits for any of `what`, or nullptr; and how many do.
+  [[nodiscard]] SocketAwaitable* first_for(io_uring::Interest what) const noexcept;
+  [[nodiscard]] std::size_t waiting_for(io_uring::Interest what) const noexcept;
   void unlink(SocketAwaitable& awaitable) noexcept;
   void leave_all() noexcept;
 

@@ -2,6 +2,7 @@
 #include "inbox_source.hpp"
 
 #include <new>
+#include <thread>
 #include <utility>
 
 #include "caller.hpp"
@@ -21,7 +22,8 @@ constexpr const char* kCapsule = "erlang._inbox_source";
 /// The inbox of one thread's calls, as one loop looks at it. Answers often come sooner than the
 /// loop could fall asleep.
 ///
-/// Threads: the loop's, with the GIL.
+/// Threads: the loop's, with the GIL. On any other than the caller's it does nothing: what is in
+/// the inbox is for a loop, or a context, that runs there.
 class InboxSource final : public LoopSource {
  public:
   InboxSource(const PyRef& reader, Ref<LoopMailbox> mailbox, Ref<InboxWaiter> waiter) noexcept
@@ -29,7 +31,7 @@ class InboxSource final : public LoopSource {
         mailbox_(std::move(mailbox)),
         waiter_(std::move(waiter)) {}
   ~InboxSource() {
-    if (Caller* const of = caller()) of->stop_using(*waiter_);
+    if (Caller* const of = any_caller()) of->stop_using(*waiter_);
     take_fired(mailbox_->close());
   }
   InboxSource(const InboxSource&) = delete;
@@ -65,14 +67,22 @@ class InboxSource final : public LoopSource {
     return of != nullptr && of->sleep_with(waiter_);
   }
 
+  void has_stopped() override {
+    if (Caller* const of = caller()) of->stop_using(*waiter_);
+  }
+
  private:
-  [[nodiscard]] Caller* caller() const noexcept {
+  [[nodiscard]] Caller* any_caller() const noexcept {
     return reinterpret_cast<InboxReaderObject*>(reader_.get())->caller;
+  }
+  [[nodiscard]] Caller* caller() const noexcept {
+    return std::this_thread::get_id() == thread_ ? any_caller() : nullptr;
   }
 
   const PyRef reader_;
   const Ref<LoopMailbox> mailbox_;
   const Ref<InboxWaiter> waiter_;
+  const std::thread::id thread_ = std::this_thread::get_id();  // The caller's.
   std::int64_t idle_since_ns_ = 0;
   SpinBudget spin_{20'000};
 };

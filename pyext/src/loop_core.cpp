@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "loop_core.hpp"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <climits>
@@ -10,11 +12,19 @@
 #include "blocking.hpp"
 #include "gil.hpp"
 #include "loop_clock.hpp"
+#include "signal_window.hpp"
 
 namespace penstock::python {
 
 using io_uring::Event;
 using io_uring::Reactor;
+
+namespace {
+
+/// What is kept for each descriptor is kept up to the greatest, which must be one.
+bool is_open(int fd) noexcept { return ::fcntl(fd, F_GETFD) >= 0; }
+
+}  // namespace
 
 // Descriptors
 // ---------------------------------------------------------------------------------------------
@@ -41,12 +51,12 @@ void LoopCore::close_reactor() {
   next_event_ = 0;
   watched_ = 0;
   const std::vector<Watcher*> watchers = std::exchange(watchers_, {});
+  const auto fd_watches = std::exchange(fd_watches_, {});
   unsettled_.clear();
   reactor_ = {};
   for (const Watcher* const watcher : watchers) {
     if (watcher != nullptr) drop(watcher->object());
   }
-  fd_watches_.clear();
 }
 
 int LoopCore::watch(int fd, io_uring::Interest interest, io_uring::Trigger trigger,
@@ -57,6 +67,7 @@ int LoopCore::watch(int fd, io_uring::Interest interest, io_uring::Trigger trigg
     if (!reactor_) return errno;
   }
   const auto index = static_cast<std::size_t>(fd);
+  if (index >= watchers_.size() && !is_open(fd)) return EBADF;
   try {
     if (index >= watchers_.size()) watchers_.resize(index + 1);
   } catch (const std::bad_alloc&) {
@@ -115,6 +126,10 @@ FdWatch* LoopCore::known_fd_watch(int fd) const noexcept {
 
 FdWatch* LoopCore::fd_watch(int fd) {
   const auto index = static_cast<std::size_t>(fd);
+  if (index >= fd_watches_.size() && !is_open(fd)) {
+    PyErr_SetFromErrno(PyExc_OSError);
+    return nullptr;
+  }
   try {
     if (index >= fd_watches_.size()) fd_watches_.resize(index + 1);
     if (fd_watches_[index] == nullptr) fd_watches_[index] = std::make_unique<FdWatch>(*this, fd);
@@ -192,10 +207,9 @@ bool LoopCore::run() {
 }
 
 bool LoopCore::look() {
-  // What nobody watches cannot happen; wake-ups are for those who sleep.
-  if (watched_ == 0) return true;
   settle_all();
-  take((*reactor_)->poll());
+  // What nobody watches cannot happen; wake-ups are for those who sleep.
+  take(watched_ == 0 ? std::span<const Event>() : (*reactor_)->poll());
   return true;
 }
 
@@ -209,9 +223,12 @@ bool LoopCore::sleep() {
   for (std::size_t i = 0; i < sources_.size(); ++i) {
     if (sources_[i].source->comes_soon(next_deadline())) return look();
   }
+  // Both may run code of the program's, which may add something.
+  settle_all();
+  const SignalWindow signals;
+  if (PyErr_CheckSignals() != 0) return false;
   const std::int64_t deadline = next_deadline();
   if (!ready_.empty() || is_stopping_ || deadline <= now_ns()) return look();
-  settle_all();
   // Its owner may close the loop while it waits, which is wrong, but no reason to crash.
   const Ref<LoopReactor> alive = reactor_;
   std::span<const Event> events;
@@ -222,11 +239,11 @@ bool LoopCore::sleep() {
   }
   {
     const GilRelease released;
-    events = waited_for->wait(deadline);
+    events = waited_for->wait(deadline, signals.held());
     waited_for->after_wait();
   }
   if (reactor_.get() == alive.get()) take(events);
-  return PyErr_CheckSignals() == 0 && !raise_async_exception();
+  return PyErr_CheckSignals() == 0 && !raise_async_exception(state_);
 }
 
 void LoopCore::take(std::span<const Event> events) {
@@ -267,7 +284,11 @@ bool LoopCore::may_sleep() {
     has_come = sources_[i].source->has_come() || has_come;
   }
   // From here on an interrupt of this thread finds it asleep.
-  return !raise_async_exception() && !has_come && ready_.empty();
+  return !raise_async_exception(state_) && !has_come && ready_.empty() && !is_stopping_;
+}
+
+void LoopCore::has_stopped() {
+  for (std::size_t i = 0; i < sources_.size(); ++i) sources_[i].source->has_stopped();
 }
 
 bool LoopCore::add_source(LoopSource& source, PyRef owner) {

@@ -147,6 +147,8 @@ class LoopCore {
   /// Which runs it, or 0.
   void set_thread(unsigned long thread) noexcept { thread_ = thread; }
   [[nodiscard]] unsigned long thread() const noexcept { return thread_; }
+  /// Its run has ended.
+  void has_stopped();
   [[nodiscard]] PyRef& task_factory() noexcept { return task_factory_; }
   [[nodiscard]] SharedContext& shared_context() noexcept { return shared_context_; }
   /// {"loop": the loop}, to make futures and tasks with; nullptr: an exception is set.

@@ -65,7 +65,22 @@ PyObject* endpoint_call(PyObject* object, PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
+int endpoint_traverse(PyObject* object, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(object));
+  for (AwaitableObject* each = as_endpoint(object).waiting; each != nullptr; each = each->next) {
+    Py_VISIT(reinterpret_cast<PyObject*>(each));
+  }
+  return 0;
+}
+
+int endpoint_clear(PyObject* object) {
+  EndpointObject& self = as_endpoint(object);
+  while (self.waiting != nullptr) abandon(*self.waiting);
+  return 0;
+}
+
 void endpoint_dealloc(PyObject* object) {
+  PyObject_GC_UnTrack(object);
   EndpointObject& self = as_endpoint(object);
   if (self.mailbox != nullptr) {
     parking().remove(*self.mailbox);
@@ -73,7 +88,7 @@ void endpoint_dealloc(PyObject* object) {
       const auto waiter = Ref<AsyncWaiter>::steal(as_async(fired));
       fired = Mailbox::next(*fired);
     }
-    while (self.waiting != nullptr) abandon(*self.waiting);
+    (void)endpoint_clear(object);
     self.mailbox->release();
   }
   if (self.inbox != nullptr) self.inbox->release();
@@ -87,13 +102,16 @@ void endpoint_dealloc(PyObject* object) {
 
 PyType_Slot slots[] = {
     {Py_tp_dealloc, reinterpret_cast<void*>(endpoint_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(endpoint_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(endpoint_clear)},
     {Py_tp_call, reinterpret_cast<void*>(endpoint_call)},
     {0, nullptr},
 };
 
-PyType_Spec spec = {
-    "erlang._LoopEndpoint", sizeof(EndpointObject), 0,
-    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+PyType_Spec spec = {"erlang._LoopEndpoint", sizeof(EndpointObject), 0,
+                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+                        Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                    slots};
 
 /// `reactor`: empty, the loop is not one of ours.
 PyRef new_endpoint(ModuleState& state, PyObject* loop, const Ref<LoopReactor>& reactor) {
@@ -105,7 +123,7 @@ PyRef new_endpoint(ModuleState& state, PyObject* loop, const Ref<LoopReactor>& r
     PyErr_SetFromErrno(PyExc_OSError);
     return {};
   }
-  EndpointObject* const self = PyObject_New(EndpointObject, state.endpoint_type);
+  EndpointObject* const self = PyObject_GC_New(EndpointObject, state.endpoint_type);
   if (self == nullptr) return {};
   self->state = &state;
   self->mailbox = mailbox.take();
@@ -115,6 +133,7 @@ PyRef new_endpoint(ModuleState& state, PyObject* loop, const Ref<LoopReactor>& r
   self->inbox = nullptr;
   self->source = nullptr;
   parking().add(*self->mailbox);
+  PyObject_GC_Track(self);
   return PyRef::steal(reinterpret_cast<PyObject*>(self));
 }
 
@@ -168,7 +187,10 @@ bool EndpointSource::has_come() {
 EndpointObject* endpoint_of(ModuleState& state, PyObject* loop) {
   const auto known = state.endpoints.find(loop);
   // Another loop may have lived at this address.
-  if (known != state.endpoints.end() && is_loop_of(*known->second, loop)) return known->second;
+  if (known != state.endpoints.end() && is_loop_of(*known->second, loop)) {
+    parking().set_owner(*known->second->mailbox, owner_of_waits(state));
+    return known->second;
+  }
   LoopCore* const ours = LoopCore::find(state, loop);
   if (ours != nullptr && ours->reactor() == nullptr) return nullptr;
   const PyRef endpoint =

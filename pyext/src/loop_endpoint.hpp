@@ -21,13 +21,15 @@ struct EndpointObject {
   LoopMailbox* mailbox;      ///< Owned.
   PyObject* loop_reference;  ///< Weak reference.
   PyObject* loop_address;    ///< Borrowed, compared only: the key in ModuleState::endpoints.
-  AwaitableObject* waiting;  ///< Those that wait by this endpoint.
+  AwaitableObject* waiting;  ///< Those that wait by this endpoint, each with a reference: who waits
+                             ///< for Erlang lives, although nothing here refers to it.
   LoopMailbox* inbox;        ///< Owned: what the loop watches for a thread's calls, or nullptr.
   EndpointSource* source;    ///< Owned; nullptr: the loop is not one of ours.
 };
 
 /// The endpoint of `loop`, made and registered when it is the first time: a borrowed reference that
-/// the loop keeps alive. nullptr: an exception is set.
+/// the loop keeps alive. From here on interrupts of the calling thread wake the loop. nullptr: an
+/// exception is set.
 [[nodiscard]] EndpointObject* endpoint_of(ModuleState& state, PyObject* loop);
 
 /// For what a loop calls: sees to it that an interrupt of its thread is raised. The interpreter

@@ -20,8 +20,6 @@ class LoopMailbox final : public Mailbox {
                                                Ref<LoopReactor> reactor) noexcept;
 
   [[nodiscard]] int fd() const noexcept { return fd_; }
-  /// What may stop the loop's thread, or nullptr.
-  [[nodiscard]] Interruptible* owner() const noexcept { return owner_; }
   void wake() noexcept override;
   /// Takes the wake-up back, before take().
   void clear() noexcept;
@@ -34,8 +32,8 @@ class LoopMailbox final : public Mailbox {
 
   const int fd_;  // -1: the reactor is woken.
   const Ref<LoopReactor> reactor_;
-  Interruptible* const owner_;
   // Parking's.
+  Interruptible* owner_;  // What may stop the loop's thread, or nullptr.
   LoopMailbox* next_ = nullptr;
   LoopMailbox* previous_ = nullptr;
 };

@@ -19,6 +19,8 @@ class LoopSource {
   /// The loop goes to sleep: from here on it is woken. True: not needed, something has come. All
   /// sources are asked.
   [[nodiscard]] virtual bool has_come() = 0;
+  /// The loop's run has ended, and it may never run again: it is not to be woken for now.
+  virtual void has_stopped() {}
 
  protected:
   ~LoopSource() = default;

@@ -103,6 +103,7 @@ int set_thread(PyObject* self, PyObject* value, void*) {
     if (PyErr_Occurred() != nullptr) return -1;
   }
   LoopCore::of(self).set_thread(thread);
+  if (thread == 0) LoopCore::of(self).has_stopped();
   return 0;
 }
 
@@ -147,16 +148,19 @@ PyObject* loop_check_closed(PyObject* self, PyObject*) {
   Py_RETURN_NONE;
 }
 
+/// Inside Erlang a loop may be interrupted while it sleeps, which the endpoint's mailbox is told.
+/// False: an exception is set.
+bool can_be_interrupted(PyObject* self) {
+  return host() == nullptr || endpoint_of(LoopCore::of(self).state(), self) != nullptr;
+}
+
 PyObject* loop_run_once(PyObject* self, PyObject*) {
-  if (!LoopCore::of(self).run_once()) return nullptr;
+  if (!can_be_interrupted(self) || !LoopCore::of(self).run_once()) return nullptr;
   Py_RETURN_NONE;
 }
 
 PyObject* loop_run(PyObject* self, PyObject*) {
-  LoopCore& loop = LoopCore::of(self);
-  // Inside Erlang it may be interrupted while it sleeps, which the endpoint's mailbox is told.
-  if (host() != nullptr && endpoint_of(loop.state(), self) == nullptr) return nullptr;
-  if (!loop.run()) return nullptr;
+  if (!can_be_interrupted(self) || !LoopCore::of(self).run()) return nullptr;
   Py_RETURN_NONE;
 }
 

@@ -122,6 +122,7 @@ struct ModuleState {
   PyObject* async_call_type = nullptr;   ///< erlang.calls.AsyncCall, once somebody used it.
   PyObject* cancelled_error = nullptr;   ///< asyncio's, once there was a TaskServer.
   PyObject* loop_keyword = nullptr;      ///< ("loop",)
+  PyObject* nothing = nullptr;           ///< A code object, once an interrupt was taken back.
   /// Borrowed both; an endpoint takes itself out, and knows (weakly) its loop.
   std::unordered_map<PyObject*, EndpointObject*> endpoints;
 

@@ -68,10 +68,20 @@ void Parking::add(LoopMailbox& mailbox) noexcept {
   mailboxes_ = &mailbox;
 }
 
+void Parking::set_owner(LoopMailbox& mailbox, Interruptible* owner) noexcept {
+  const Guard guard(*this);
+  mailbox.owner_ = owner;
+}
+
 void Parking::remove(LoopMailbox& mailbox) noexcept {
   const Guard guard(*this);
   if (mailbox.next_ != nullptr) mailbox.next_->previous_ = mailbox.previous_;
   (mailbox.previous_ != nullptr ? mailbox.previous_->next_ : mailboxes_) = mailbox.next_;
+}
+
+bool Parking::is_running(const Interruptible& owner) noexcept {
+  const Guard guard(*this);
+  return owner.running != nullptr;
 }
 
 bool Parking::is_stopping(const Interruptible& owner) noexcept {
@@ -87,7 +97,7 @@ void Parking::wake_locked(const Interruptible* owner, Reason reason) noexcept {
     thread->waiter.interrupt();
   }
   for (LoopMailbox* mailbox = mailboxes_; mailbox != nullptr; mailbox = mailbox->next_) {
-    if (owner == nullptr || mailbox->owner() == owner) mailbox->wake();
+    if (owner == nullptr || mailbox->owner_ == owner) mailbox->wake();
   }
 }
 

@@ -63,6 +63,8 @@ class Parking {
 
   void add(LoopMailbox& mailbox) noexcept;
   void remove(LoopMailbox& mailbox) noexcept;
+  /// Another thread runs its loop now.
+  void set_owner(LoopMailbox& mailbox, Interruptible* owner) noexcept;
 
   /// While stopped, nobody sleeps.
   void set_stopped(bool stopped) noexcept;
@@ -80,6 +82,8 @@ class Parking {
   /// runs), and ends its waits. False: nothing to interrupt.
   bool interrupt(Interruptible& owner, const Call* only) noexcept;
   void stop(Interruptible& owner) noexcept;
+  /// Whether a call is in progress there.
+  [[nodiscard]] bool is_running(const Interruptible& owner) noexcept;
   [[nodiscard]] bool is_stopping(const Interruptible& owner) noexcept;
   /// The interrupt of the innermost request: whoever gets true delivers it.
   [[nodiscard]] bool take_request(Interruptible& owner) noexcept;

@@ -34,16 +34,16 @@ class RunningScope {
   bool end() {
     if (std::exchange(has_ended_, true)) return false;
     scope_.reset();
+    bool was_set = false;
+    while (take_async_exception(state_)) was_set = true;
     // Interrupts are set with the GIL, which we hold: from here on none comes.
     const bool was_requested = parking().end(owner_);
-    PyThreadState* const thread = PyThreadState_Get();
-    const bool was_set = thread->async_exc != nullptr;
     PyObject* next = nullptr;
     // One that was meant for what we run inside of has been spent on us.
     if (owner_.running != nullptr && parking().take_request(owner_)) {
       next = parking().is_stopping(owner_) ? state_.application_stopped : PyExc_KeyboardInterrupt;
     }
-    if (was_set || next != nullptr) set_async_exception(thread, next);
+    if (next != nullptr) set_async_exception(PyThreadState_Get(), next);
     return was_requested || was_set;
   }
 

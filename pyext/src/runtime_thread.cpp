@@ -82,13 +82,14 @@ void RuntimeThread::run_inside() {
 void RuntimeThread::serve(PyThreadState* thread) {
   std::int64_t collection_ns = kNoDeadline;
   std::int64_t others_ns = kNoDeadline;
+  std::int64_t again_ns = kNoDeadline;
   for (;;) {
     std::uint32_t const seen = home_->requests().load(order::acquire("K2"));
     if (is_leaving()) return;
-    deliver(thread);
+    again_ns = deliver(thread, again_ns);
     collection_ns = collect(thread, collection_ns);
     others_ns = end_others(thread, others_ns);
-    (void)futex_wait(home_->requests(), seen, std::min(collection_ns, others_ns));
+    (void)futex_wait(home_->requests(), seen, std::min({collection_ns, others_ns, again_ns}));
   }
 }
 
@@ -116,21 +117,29 @@ std::vector<Ref<Target>> RuntimeThread::targets() {
   return targets;
 }
 
-void RuntimeThread::deliver(PyThreadState* thread) {
+/// A stop is delivered again and again: an exception that is raised inside of a finalizer, or of a
+/// weak reference's callback, goes no further.
+std::int64_t RuntimeThread::deliver(PyThreadState* thread, std::int64_t due_ns) {
   const std::vector<Ref<Target>> all = targets();
-  if (all.empty()) return;
+  if (all.empty()) return kNoDeadline;
+  const bool is_due = due_ns != kNoDeadline && now_ns() >= due_ns;
+  bool goes_on = false;
   const GilHold gil(thread);
   for (const Ref<Target>& target : all) {
     Interruptible& interrupts = target->interrupts;
     // The thread takes its request itself when it is about to sleep; else it is taken here, and
     // then the interpreter raises it between two instructions.
-    if (!parking().take_request(interrupts)) continue;
+    const bool is_requested = parking().take_request(interrupts);
     const bool stopping = parking().is_stopping(interrupts);
-    if (target->python == nullptr) continue;
+    const bool is_late = stopping && parking().is_running(interrupts);
+    goes_on = goes_on || is_late;
+    if (!(is_requested || (is_late && is_due)) || target->python == nullptr) continue;
     set_async_exception(target->python,
                         stopping ? state_->application_stopped : PyExc_KeyboardInterrupt);
     parking().wake(interrupts);
   }
+  if (!goes_on) return kNoDeadline;
+  return due_ns == kNoDeadline || is_due ? now_ns() + kAgain_ns : due_ns;
 }
 
 std::int64_t RuntimeThread::end_others(PyThreadState* thread, std::int64_t due_ns) {

@@ -57,7 +57,9 @@ class RuntimeThread final : public Object {
   void run_inside();
   void serve(PyThreadState* thread);
   [[nodiscard]] bool is_leaving();
-  void deliver(PyThreadState* thread);
+  /// Interrupts; those of contexts that stop once more if that is due at `due_ns`. Returns when it
+  /// will be.
+  [[nodiscard]] std::int64_t deliver(PyThreadState* thread, std::int64_t due_ns);
   /// Drops what came back, if that is due at `due_ns`; returns when it will be.
   [[nodiscard]] std::int64_t collect(PyThreadState* thread, std::int64_t due_ns);
   /// Once the interpreter is to end: the same for what its threads are told.
@@ -70,6 +72,8 @@ class RuntimeThread final : public Object {
   /// Between the end of the waits inside Penstock and an exception in what still runs: most threads
   /// come to their end by themselves. Then twice as long, and so on.
   static constexpr std::int64_t kGrace_ns = 500'000'000;
+  /// Between two exceptions in a call of a context that stops.
+  static constexpr std::int64_t kAgain_ns = 500'000'000;
 
   const RuntimeConfig config_;
   const Ref<Home> home_;

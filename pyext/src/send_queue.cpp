@@ -29,15 +29,16 @@ std::size_t SendQueue::peek(iovec* vectors, std::size_t room) const noexcept {
 
 void SendQueue::consume(std::size_t size) {
   size_ -= size;
-  while (size != 0) {
+  while (size != 0 && first_ < pieces_.size()) {
     Piece& piece = pieces_[first_];
     if (piece.size() > size) {
       piece.offset += size;
       break;
     }
     size -= piece.size();
-    piece.bytes = {};
     ++first_;
+    // Objects of a subclass may do anything as they go, and clear the queue.
+    const PyRef sent = std::move(piece.bytes);
   }
   drop_consumed();
 }

@@ -110,7 +110,7 @@ StreamTransport::Read StreamTransport::receive_ended(ssize_t result) {
 StreamTransport::Read StreamTransport::received(ssize_t size, std::size_t room) {
   const auto count = static_cast<std::size_t>(size);
   if (style_ != Style::buffer) expects_much_ = count >= kMuch;
-  if (count == room || is_hung_up_ || is_cut_) return Read::more;
+  if (count == room || is_hung_up_ || is_urgent_ || is_cut_) return Read::more;
   may_read_ = false;
   return Read::all;
 }

@@ -245,9 +245,24 @@ int run_clear(PyObject* object) {
   return 0;
 }
 
+/// False: an exception is set.
+bool throw_exit(PyObject* object) {
+  const PyRef alive = PyRef::borrow(object);
+  const PyRef thrown = PyRef::steal(PyTuple_Pack(1, PyExc_GeneratorExit));
+  if (!thrown) return false;
+  PyObject* result = nullptr;
+  const PySendResult sent =
+      TaskStep(state_of_type(object), as_task_run(object)).make(nullptr, thrown.get(), &result);
+  drop(result);
+  if (sent == PYGEN_NEXT) PyErr_SetString(PyExc_RuntimeError, "coroutine ignored GeneratorExit");
+  return sent == PYGEN_RETURN;
+}
+
 PyObject* run_close(PyObject* object, PyObject*) {
   TaskRunObject& self = as_task_run(object);
   if (self.is_running && !may_run(self)) return nullptr;
+  // Whoever waits for it is told.
+  if (self.server != nullptr && !self.is_done && !throw_exit(object)) return nullptr;
   self.is_done = true;
   (void)run_clear(object);  // A coroutine without references closes itself.
   Py_RETURN_NONE;

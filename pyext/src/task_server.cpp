@@ -62,6 +62,7 @@ void TaskServer::end() noexcept {
     run.call->lose();
     forget_call(run);
     runs_ = run.next;
+    if (runs_ != nullptr) runs_->previous = nullptr;
     drop(reinterpret_cast<PyObject*>(&run));
   }
 }
@@ -122,7 +123,7 @@ bool TaskServer::comes_soon(std::int64_t deadline) {
 bool TaskServer::has_come() {
   // One that was being fired when it left the line: the loop was awake, and is not woken again.
   take_fired(mailbox_->take());
-  if (waiter_->is_linked) return false;
+  if (waiter_->is_linked) return parking().must_stop(&executor_.interrupts_);
   waiter_->retain();  // The line's.
   waiter_->is_linked = true;
   executor_.requests_.data_waiters().add(*waiter_);

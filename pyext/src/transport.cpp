@@ -150,6 +150,7 @@ bool Transport::ready(Interest what) {
 bool Transport::serve(Interest what) {
   if (lost_ != 0) return true;
   if ((what & io_uring::hung_up) != 0) is_hung_up_ = true;
+  if ((what & io_uring::urgent) != 0) is_urgent_ = true;
   if ((what & io_uring::readable) != 0) {
     may_read_ = true;
     if (wants_data()) {
@@ -348,7 +349,6 @@ bool Transport::lose_connection(PyObject* exception) {
 
 bool Transport::end() {
   is_closing_ = true;
-  if (lost_ == 0) ++lost_;
   // Whoever watches it: the number is given away.
   if (has_descriptor()) {
     core_->forget(fd_);
@@ -357,15 +357,23 @@ bool Transport::end() {
   }
   watched_ = 0;
   core_ = nullptr;
-  const PyRef socket = std::exchange(socket_, {});
-  fd_place_ = &fd_;
+  const PyRef socket = give_up_socket();
   const bool closed =
+      !socket ||
       static_cast<bool>(PyRef::steal(PyObject_CallMethodNoArgs(socket.get(), state_.names.close)));
   const PyRef protocol = std::exchange(protocol_, {});
   const PyRef loop = std::exchange(loop_, {});
   const bool detached = !server_ || change_server("_detach");
   server_ = {};
   return closed && detached && connection_lost();
+}
+
+/// The number may be somebody else's from now on, and what was collected may still be used.
+PyRef Transport::give_up_socket() noexcept {
+  if (lost_ == 0) ++lost_;
+  fd_ = -1;
+  fd_place_ = &fd_;
+  return std::exchange(socket_, {});
 }
 
 void Transport::finalize() {
@@ -375,8 +383,7 @@ void Transport::finalize() {
     PyErr_WriteUnraisable(object());
   }
   unwatch();
-  const PyRef socket = std::exchange(socket_, {});
-  fd_place_ = &fd_;
+  const PyRef socket = give_up_socket();
   if (!PyRef::steal(PyObject_CallMethodNoArgs(socket.get(), state_.names.close))) {
     PyErr_WriteUnraisable(object());
   }
@@ -397,9 +404,8 @@ int Transport::traverse(visitproc visit, void* arg) const {
 
 void Transport::clear() {
   core_ = nullptr;
-  fd_place_ = &fd_;
   const PyRef protocol = std::exchange(protocol_, {});
-  const PyRef socket = std::exchange(socket_, {});
+  const PyRef socket = give_up_socket();
   const PyRef server = std::exchange(server_, {});
   const PyRef loop = std::exchange(loop_, {});
 }

@@ -13,7 +13,7 @@
 all() ->
     [it_starts_and_stops, what_needs_it_says_so_when_it_does_not_run,
      a_stop_wakes_blocked_python, a_stop_is_seen_as_application_stopped,
-     a_stop_wakes_coroutines, a_stop_answers_what_is_queued,
+     a_stop_wakes_coroutines, a_stop_is_told_again, a_stop_answers_what_is_queued,
      channels_survive_a_restart, callbacks_come_back_after_a_restart,
      twenty_restarts_with_blocked_receivers_leave_nothing,
      code_that_cannot_be_interrupted_does_not_hold_up_the_stop,
@@ -103,6 +103,30 @@ a_stop_is_seen_as_application_stopped(_) ->
     ?assertEqual({ended, <<"ApplicationStopped">>}, eventually:message(ended)),
     ?assertMatch([{error, _}], eventually:workers([Blocked], blocked)),
     ok = py_channel:close(Channel).  % Until here somebody could have sent.
+
+%% As it is not when it was raised where exceptions go no further: in a finalizer, for one.
+a_stop_is_told_again(_) ->
+    ok = application:start(penstock),
+    Test = self(),
+    Stubborn = eventually:worker(
+                 fun() ->
+                     Context = py:context(1),
+                     ok = py:exec(Context, <<"from erlang import reply\n"
+                                             "def stubborn(pid):\n"
+                                             "    for turn in range(3):\n"
+                                             "        try:\n"
+                                             "            if turn == 0:\n"
+                                             "                reply(pid, ('blocked', 0))\n"
+                                             "            while True: pass\n"
+                                             "        except BaseException:\n"
+                                             "            pass\n"
+                                             "    reply(pid, ('ended', None))\n">>),
+                     py:call(Context, '__main__', stubborn, [Test])
+                 end),
+    _ = eventually:message(blocked),
+    ok = application:stop(penstock),
+    ?assertEqual({ended, none}, eventually:message(ended)),
+    _ = eventually:workers([Stubborn], stubborn).
 
 a_stop_answers_what_is_queued(_) ->
     ok = application:start(penstock),

@@ -16,7 +16,8 @@ suite() ->
     [{timetrap, {seconds, 90}}].
 
 all() ->
-    [{group, asyncio}, {group, erlang}, {group, uvloop}, outside_of_a_loop, an_idle_loop_sleeps, nothing_is_left].
+    [{group, asyncio}, {group, erlang}, {group, uvloop}, outside_of_a_loop, an_idle_loop_sleeps,
+     an_interrupt_ends_an_iteration_of_ones_own, nothing_is_left].
 
 groups() ->
     [{asyncio, [], cases()}, {erlang, [], cases()}, {uvloop, [], cases()}].
@@ -25,10 +26,12 @@ cases() ->
     [one_call, one_after_the_other, all_at_once, tasks, every_way_to_await, a_task_group,
      ten_thousand_in_flight, large_results, failures_are_runtime_errors, wrong_calls,
      a_killed_worker, a_killed_worker_among_others, all_processes_are_killed,
-     a_failure_cancels_a_task_group, a_timeout, a_cancelled_task, a_cancelled_call, many_cancelled_tasks, made_outside_of_a_loop,
-     many_successive_loops, two_loops_of_one_thread, loops_in_threads, a_loop_ends_before_its_calls,
+     a_failure_cancels_a_task_group, a_timeout, a_cancelled_task, a_cancelled_call,
+     many_cancelled_tasks, made_outside_of_a_loop, many_successive_loops, between_other_loops,
+     two_loops_of_one_thread, loops_in_threads, a_loop_ends_before_its_calls,
      a_loop_stands_still_meanwhile, a_thread_blocks_meanwhile, an_interrupt_ends_the_loop,
-     a_timeout_of_the_call_ends_the_loop, the_application_stops].
+     a_timeout_of_the_call_ends_the_loop, a_loop_that_another_context_has_run,
+     the_application_stops].
 
 init_per_suite(Config) ->
     py_call_case:start(2, Config).
@@ -243,6 +246,18 @@ two_loops_of_one_thread(Config) ->
     echo(),
     ?assertEqual(lists:seq(0, 49), in(?CASES, two_loops_in_turn, [loop(Config), echo, 50])).
 
+%% A call goes on while other loops run on the thread, and are left open.
+between_other_loops(Config) ->
+    echo(),
+    gate(gate),
+    Test = self(),
+    ok = py:register_function('_between', fun([]) -> Test ! {between, none}, ok end),
+    Call = in_background(between_other_loops, [loop(Config), gate, echo]),
+    Workers = entered(1),
+    _ = eventually:message(between),
+    open(Workers),
+    ?assertEqual([{ok, [1, 0, 1, 2]}], eventually:workers([Call], call)).
+
 loops_in_threads(Config) ->
     echo(),
     Count = size(500, 50),
@@ -313,6 +328,22 @@ the_application_stops(Config) ->
     echo(),
     ?assertEqual(5, in(?CASES, one, [loop(Config), echo, 5])),
     ?assertEqual({ok, 5}, py:call(py:context(2), ?CASES, one, [loop(Config), echo, 5])).
+
+a_loop_that_another_context_has_run(Config) ->
+    echo(),
+    gate(gate),
+    ?assertEqual(5, in(?CASES, on_shared, [loop(Config), echo, 5])),
+    ?assertEqual({error, timeout}, py:call(py:context(2), ?CASES, on_shared,
+                                           [loop(Config), gate, 1], #{timeout => 200})),
+    open(entered(1)),
+    usable(py:context(2)),
+    none = in(?CASES, close_shared, [loop(Config)]).
+
+%% Of a loop in which nobody waits for Erlang.
+an_interrupt_ends_an_iteration_of_ones_own(_) ->
+    ?assertEqual({error, timeout}, py:call(py:context(1), ?CASES, sleep_on, [own_iteration],
+                                           #{timeout => 200})),
+    usable(py:context(1)).
 
 outside_of_a_loop(_) ->
     echo(),

@@ -202,7 +202,8 @@ a_context_manager_closes(_) ->
 
 a_cancelled_wait_loses_no_message(_) ->
     {ok, Channel} = py_channel:new(),
-    ?assertEqual({ok, <<"after">>}, py:call(channel_cases, cancel_then_receive, [Channel])).
+    ?assertEqual({ok, <<"after">>}, py:call(channel_cases, cancel_then_receive, [Channel])),
+    ok = py_channel:close(Channel).  % Until here somebody could have sent.
 
 %% Back-pressure, and the other direction
 

@@ -353,7 +353,7 @@ a_stop_while_a_context_prints(Config) ->
                                                       print_for_ever, [])
                                           end) || Index <- [1, 2, 3]],
     eventually:true(fun() -> fake_leader:requests(Leader) > 10 end),
-    ?assert(stop_time() < 1500),
+    ?assert(stop_time() < py_call_case:size(1500, 6000)),
     [?assertMatch({error, _}, Result) || Result <- eventually:workers(Printers, printing)].
 
 a_stop_while_a_thread_prints(Config) ->

@@ -51,8 +51,10 @@ init_per_testcase(_Case, Config) ->
     ok = py:register_function(owngil_never, fun([]) -> receive never -> ok end end),
     Config.
 
-%% Each case stops its contexts, or has them stopped.
-end_per_testcase(_Case, _Config) ->
+%% Each case stops its contexts, or has them stopped; unless it fails.
+end_per_testcase(_Case, Config) ->
+    _ = [py_context:stop(Context) || ?config(tc_status, Config) =/= ok,
+                                     [Context] <- ets:match(py_contexts, {{mode, '$1'}, owngil})],
     _ = [py:unregister_function(Name) || Name <- [owngil_double, owngil_never]],
     eventually:equal(0, fun interpreters/0),
     eventually:silence().

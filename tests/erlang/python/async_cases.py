@@ -16,8 +16,15 @@ try:
 except ImportError:
     uvloop = None
 
+
+class OwnIteration(erlang.ErlangEventLoop):
+    def _run_once(self):
+        super()._run_once()
+
+
 LOOPS = {'asyncio': asyncio.SelectorEventLoop,
          'erlang': erlang.new_event_loop,
+         'own_iteration': OwnIteration,
          'uvloop': uvloop.new_event_loop if uvloop is not None else None}
 
 
@@ -132,6 +139,48 @@ def lost(loop_name, gate, echo):
         return found, await erlang.async_call(echo, 5)
 
     return run(loop_name, main())
+
+
+def between_other_loops(loop_name, gate, echo):
+    """What is asked for on one loop, and what others got meanwhile."""
+    loop = LOOPS[loop_name]()
+    others = [LOOPS[name]() for name in ('asyncio', 'erlang', loop_name)]
+
+    async def start():
+        return [erlang.async_call(gate, 1)]
+
+    async def ask(number):
+        return await erlang.async_call(echo, number)
+
+    [first] = loop.run_until_complete(start())
+    found = [other.run_until_complete(ask(number)) for number, other in enumerate(others)]
+    erlang.call('_between')
+    found.insert(0, loop.run_until_complete(first))
+    for each in [loop, *others]:
+        each.close()
+    return found
+
+
+shared = {}
+
+
+def on_shared(loop_name, name, value):
+    """On a loop that stays, for whichever thread comes next."""
+    if loop_name not in shared:
+        shared[loop_name] = LOOPS[loop_name]()
+
+    async def main():
+        return await erlang.async_call(name, value)
+
+    return shared[loop_name].run_until_complete(main())
+
+
+def close_shared(loop_name):
+    shared.pop(loop_name).close()
+
+
+def sleep_on(loop_name):
+    return run(loop_name, asyncio.sleep(60))  # sleep: it is interrupted
 
 
 def wrong_calls(loop_name):

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <csignal>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -21,18 +22,19 @@ using Interest = std::uint8_t;
 inline constexpr Interest readable = 1;  ///< Also when the peer has shut down or an error is there.
 inline constexpr Interest writable = 2;  ///< Also on error.
 inline constexpr Interest hung_up = 4;   ///< Reported only: after what can be read comes the end.
+inline constexpr Interest urgent = 8;    ///< Reported only, of an edge: a read ends at urgent data.
 
 /// When a descriptor that is still ready is reported again: `level` each time, `edge` when
 /// something new has happened since (who uses it reads until there is nothing, or less than asked
-/// for without `hung_up`). An edge may be reported twice, and a descriptor that somebody else read
-/// from meanwhile too: reads and writes must not block.
+/// for without `hung_up` or `urgent`). An edge may be reported twice, and a descriptor that
+/// somebody else read from meanwhile too: reads and writes must not block.
 enum class Trigger : std::uint8_t { level, edge };
 
 /// What happened to one descriptor. At most one event for each descriptor in what poll() and wait()
 /// return.
 struct Event {
   void* owner;    ///< As given to watch(); nullptr: nothing any more, see poll().
-  Interest what;  ///< Of what is wanted of it, and hung_up.
+  Interest what;  ///< Of what is wanted of it, hung_up, and urgent.
 };
 
 /// Readiness of descriptors, one deadline, and a wake-up from any thread: what an event loop sleeps
@@ -87,8 +89,12 @@ class Reactor {
 
   /// Waits until something happens, until wake(), a signal, or `deadline` (CLOCK_MONOTONIC,
   /// nanoseconds), never less; may return for no reason. To be called between prepare_to_wait() and
-  /// after_wait().
-  [[nodiscard]] virtual std::span<const Event> wait(std::int64_t deadline) noexcept = 0;
+  /// after_wait(). Signals are masked by `signals` for as long as it sleeps; nullptr: as they are.
+  [[nodiscard]] virtual std::span<const Event> wait(std::int64_t deadline,
+                                                    const sigset_t* signals) noexcept = 0;
+  [[nodiscard]] std::span<const Event> wait(std::int64_t deadline) noexcept {
+    return wait(deadline, nullptr);
+  }
 
   /// From here on wake() makes wait() return. What others may have put down for the loop is to be
   /// looked at once more between this and wait().
