@@ -6,7 +6,7 @@ loop.py [RESULT.json] [--quick] [--only PATTERN ...] [--loops NAME ...] [--round
 Echo over TCP and unix sockets (bench/loop_server.py, loaded by bench/echo_client.cpp, each pinned
 to a processor of its own), and what a loop does without a network (bench/loop_functions.py). All
 loops wait in processes of their own while each row is measured on each of them in turn, and that
-several times, so that a change of the machine's mood meets all. A row of echo is requests per
+several times, each time with new processes, so that a change of the machine's mood meets all. A row of echo is requests per
 second, and once more the processor time that the server took for one, which is steadier; beside
 the loops stands what a server in C++ does (bench/echo_server.cpp), as the limit. `times_uvloop` is
 the median of the ratios within the rounds, above 1 where better.
@@ -148,6 +148,36 @@ def wanted(names: list[str], patterns: list[str]) -> list[str]:
             if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)]
 
 
+def measure_round(figures: Figures, loops: list[str], echo: list[str], functions: list[str],
+                  seconds: float, scale: float, folder: Path,
+                  stack: contextlib.ExitStack) -> None:
+    servers, workers = [], []
+    for name in loops:
+        if echo:
+            sockets = folder / name
+            sockets.mkdir()
+            server = stack.enter_context(started(name, "loop_server.py", str(sockets)))
+            server.addresses = json.loads(server.answer())
+            servers.append(server)
+        if functions and name != LIMIT:
+            workers.append(stack.enter_context(started(name, "loop_functions.py")))
+    for row in echo:
+        _, family, mode, shape = row.split("_")
+        for server in servers:
+            if f"{family}_{mode}" not in server.addresses:
+                continue
+            before = server.cpu_ns()
+            rate = load(server.addresses[f"{family}_{mode}"], shape, seconds)
+            # The warm-up, a tenth more, is in the time of the processor.
+            cpu = (server.cpu_ns() - before) / 1e3 / (rate * seconds * 1.1)
+            figures.add(row, "requests/s", server.name, rate)
+            figures.add(row, "us/request", server.name, cpu)
+    for name in functions:
+        for worker in workers:
+            value = float(worker.answer(f"{name} {scale}"))
+            figures.add(name, TIMES.get(name, "1/s"), worker.name, value)
+
+
 def measure(chosen: argparse.Namespace) -> Figures:
     figures = Figures()
     echo = wanted([f"echo_{server}_{shape}" for server in
@@ -157,33 +187,11 @@ def measure(chosen: argparse.Namespace) -> Figures:
     if chosen.quick and chosen.only == ["*"]:
         echo = wanted(echo, list(QUICK_ECHO))
     seconds, scale = (0.12, 0.3) if chosen.quick else (0.25, 1.0)
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        servers, workers = [], []
-        for name in chosen.loops:
-            if echo:
-                sockets = Path(folder) / name
-                sockets.mkdir()
-                server = stack.enter_context(started(name, "loop_server.py", str(sockets)))
-                server.addresses = json.loads(server.answer())
-                servers.append(server)
-            if functions and name != LIMIT:
-                workers.append(stack.enter_context(started(name, "loop_functions.py")))
-        for _ in range(chosen.rounds):
-            for row in echo:
-                _, family, mode, shape = row.split("_")
-                for server in servers:
-                    if f"{family}_{mode}" not in server.addresses:
-                        continue
-                    before = server.cpu_ns()
-                    rate = load(server.addresses[f"{family}_{mode}"], shape, seconds)
-                    # The warm-up, a tenth more, is in the time of the processor.
-                    cpu = (server.cpu_ns() - before) / 1e3 / (rate * seconds * 1.1)
-                    figures.add(row, "requests/s", server.name, rate)
-                    figures.add(row, "us/request", server.name, cpu)
-            for name in functions:
-                for worker in workers:
-                    value = float(worker.answer(f"{name} {scale}"))
-                    figures.add(name, TIMES.get(name, "1/s"), worker.name, value)
+    for _ in range(chosen.rounds):
+        # New processes each time: how their memory happens to lie is worth up to a third.
+        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+            measure_round(figures, chosen.loops, echo, functions, seconds, scale, Path(folder),
+                          stack)
     return figures
 
 

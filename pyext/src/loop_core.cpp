@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <cstdlib>
 #include <new>
 #include <utility>
 
@@ -413,7 +414,23 @@ PyRef LoopCore::new_future() {
   return PyRef::steal(PyObject_Call(library().future_class, library().no_arguments, keyword));
 }
 
+namespace {
+
+/// Where the GNU C library manages memory, each object of 128 KiB or more comes in fresh pages until
+/// a program has freed one: it adjusts itself then. Programs with large messages lose a third of
+/// their time to page faults before, and some for ever, because theirs are made smaller first.
+void adjust_allocator() noexcept {
+  [[maybe_unused]] static bool const is_adjusted = [] {
+    void* volatile const first = std::malloc(std::size_t{4} * 1024 * 1024);
+    std::free(first);  // Never touched: two system calls.
+    return true;
+  }();
+}
+
+}  // namespace
+
 std::span<char> LoopCore::scratch() {
+  if (scratch_ == nullptr) adjust_allocator();
   if (scratch_ == nullptr) scratch_.reset(new (std::nothrow) char[kScratch]);
   if (scratch_ == nullptr) {
     PyErr_NoMemory();

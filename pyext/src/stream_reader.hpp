@@ -22,6 +22,7 @@ class StreamReaderFeed {
   StreamReaderFeed(const ModuleState& state, PyObject* protocol, PyObject* transport);
 
   explicit operator bool() const noexcept { return static_cast<bool>(buffer_); }
+  [[nodiscard]] bool is_empty() const noexcept { return PyByteArray_GET_SIZE(buffer_.get()) == 0; }
 
   [[nodiscard]] bool append(std::span<const char> data);
   /// Room behind what is in the buffer; nullptr: an exception is set. commit() says how much of it

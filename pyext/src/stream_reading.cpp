@@ -192,7 +192,8 @@ StreamTransport::Read StreamTransport::read_into_reader() {
   }
   std::size_t room = kLargeObject;
   ssize_t size = -1;
-  if (expects_much_) {
+  // Room behind what is there may have to be made by copying that, and there may be nothing new.
+  if (expects_much_ && reader.is_empty()) {
     char* const place = reader.reserve(room);
     if (place == nullptr) {
       return fail("Fatal error: protocol.data_received() call failed.") ? Read::all : Read::failed;
