@@ -21,7 +21,7 @@ constexpr std::int64_t kNow = 0;  ///< A deadline that is over.
 
 epoll_event registration(int fd, const Watch& watch) noexcept {
   epoll_event event{};
-  event.events = poll_events_of(watch.interest, watch.trigger);
+  event.events = poll_events_of(watch.interest);
   // Errors and the end are reported unasked, to those who want nothing too: once will do.
   if (watch.trigger == Trigger::edge || watch.interest == 0) event.events |= EPOLLET;
   event.data.u64 = WatchTable::tag(fd, watch);
@@ -140,7 +140,7 @@ std::span<const Event> EpollReactor::wait(std::int64_t deadline, const sigset_t*
     std::uint64_t const tag = events[i].data.u64;
     if (tag == WatchTable::kAlarmTag) continue;
     if (Watch* const watch = watches_->find_tagged(tag)) {
-      const Interest what = wanted_of(events[i].events, watch->interest, watch->trigger);
+      const Interest what = wanted_of(events[i].events, watch->interest);
       if (what != 0) watches_->report(*watch, what);
     } else {
       haunted_ = true;  // Or it was forgotten just now.

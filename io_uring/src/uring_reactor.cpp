@@ -220,7 +220,7 @@ void UringReactor::submit_changes() noexcept {
     const int fd = listed_[done];
     Watch& watch = *watches_->place(fd);
     if (watch.interest != 0 && !watch.armed) {
-      watch.armed = request_poll(fd, poll_events_of(watch.interest, watch.trigger),
+      watch.armed = request_poll(fd, poll_events_of(watch.interest),
                                  watch.trigger == Trigger::level && !watch.as_edge,
                                  WatchTable::tag(fd, watch));
       if (!watch.armed) break;
@@ -252,9 +252,7 @@ Watch* UringReactor::settle(const io_uring_cqe& cqe, Interest* what) noexcept {
   }
   // None that we know of; epoll may do better.
   if (cqe.res < 0 && !Ring::passes(-cqe.res)) ring_->fail(-cqe.res);
-  *what = cqe.res > 0
-              ? wanted_of(static_cast<std::uint32_t>(cqe.res), watch->interest, watch->trigger)
-              : 0;
+  *what = cqe.res > 0 ? wanted_of(static_cast<std::uint32_t>(cqe.res), watch->interest) : 0;
   const bool is_level = watch->trigger == Trigger::level;
   if (is_level && !ended && *what != 0) {
     cancel(tag);

@@ -10,25 +10,22 @@
 namespace penstock::io_uring {
 
 static_assert(EPOLLIN == POLLIN && EPOLLOUT == POLLOUT && EPOLLERR == POLLERR &&
-              EPOLLHUP == POLLHUP && EPOLLRDHUP == POLLRDHUP && EPOLLPRI == POLLPRI);
+              EPOLLHUP == POLLHUP && EPOLLRDHUP == POLLRDHUP);
 
-std::uint32_t poll_events_of(Interest interest, Trigger trigger) noexcept {
+std::uint32_t poll_events_of(Interest interest) noexcept {
   // Who only writes is not to hear of the peer's end again and again.
   return ((interest & readable) != 0 ? POLLIN | POLLRDHUP : 0U) |
-         ((interest & readable) != 0 && trigger == Trigger::edge ? POLLPRI : 0U) |
          ((interest & writable) != 0 ? POLLOUT : 0U);
 }
 
-Interest wanted_of(std::uint32_t poll_events, Interest interest, Trigger trigger) noexcept {
+Interest wanted_of(std::uint32_t poll_events, Interest interest) noexcept {
   // io_uring reports the peer's end to everybody.
-  std::uint32_t const events =
-      poll_events & (poll_events_of(interest, trigger) | POLLHUP | POLLERR);
+  std::uint32_t const events = poll_events & (poll_events_of(interest) | POLLHUP | POLLERR);
   Interest what = 0;
-  if ((events & (POLLIN | POLLPRI | POLLRDHUP | POLLHUP | POLLERR)) != 0) what |= readable;
+  if ((events & (POLLIN | POLLRDHUP | POLLHUP | POLLERR)) != 0) what |= readable;
   if ((events & (POLLOUT | POLLHUP | POLLERR)) != 0) what |= writable;
   what &= interest;
   if (what != 0 && (events & (POLLRDHUP | POLLHUP | POLLERR)) != 0) what |= hung_up;
-  if ((events & POLLPRI) != 0) what |= urgent;
   return what;
 }
 
@@ -47,7 +44,7 @@ Watch* WatchTable::place(int fd) noexcept {
 
 void WatchTable::replace(Watch& watch, Interest interest, Trigger trigger, void* owner) noexcept {
   if (Event* const event = event_of(watch)) {
-    event->what &= interest | hung_up | urgent;
+    event->what &= interest | hung_up;
     if (owner != watch.owner || (event->what & interest) == 0) event->owner = nullptr;
   }
   watch.owner = owner;

@@ -99,9 +99,8 @@ class WatchTable {
 };
 
 /// What to ask of poll(2). The bits of epoll have the same values.
-[[nodiscard]] std::uint32_t poll_events_of(Interest interest, Trigger trigger) noexcept;
+[[nodiscard]] std::uint32_t poll_events_of(Interest interest) noexcept;
 /// What it answers, as far as it is wanted; 0: nothing.
-[[nodiscard]] Interest wanted_of(std::uint32_t poll_events, Interest interest,
-                                 Trigger trigger) noexcept;
+[[nodiscard]] Interest wanted_of(std::uint32_t poll_events, Interest interest) noexcept;
 
 }  // namespace penstock::io_uring

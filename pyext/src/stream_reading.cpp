@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "stream_reader.hpp"
@@ -29,6 +30,7 @@ bool StreamTransport::open_stream(const Parts& parts) {
   // As asyncio: small writes are sent without waiting for the peer's acknowledgement.
   const int on = 1;
   is_tcp_ = setsockopt(fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0;
+  if (is_tcp_) (void)setsockopt(fd(), IPPROTO_TCP, TCP_INQ, &on, sizeof on);
   return true;
 }
 
@@ -83,16 +85,37 @@ bool StreamTransport::read() {
   return true;
 }
 
+namespace {
+
+/// What a TCP socket has left to read, if it says so.
+int left_to_read(msghdr& message) noexcept {
+  const cmsghdr* const header = CMSG_FIRSTHDR(&message);
+  int left = 0;
+  if (header != nullptr && header->cmsg_level == SOL_TCP && header->cmsg_type == TCP_CM_INQ) {
+    std::memcpy(&left, CMSG_DATA(header), sizeof left);
+  }
+  return left;
+}
+
+}  // namespace
+
+/// A read may end before what is there does: TCP's at urgent data, which the kernel tells
+/// (TCP_INQ), and that of a unix socket behind descriptors that were passed along, whatever
+/// follows.
 ssize_t StreamTransport::receive(char* data, std::size_t size) {
   if (!has_descriptor()) return -1;
-  if (is_tcp_) return recv(fd(), data, size, MSG_DONTWAIT);
-  // A unix socket's read ends behind descriptors that were passed along, whatever follows.
   iovec vector{data, size};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
   msghdr message{};
   message.msg_iov = &vector;
   message.msg_iovlen = 1;
+  if (is_tcp_) {
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+  }
   const ssize_t result = recvmsg(fd(), &message, MSG_DONTWAIT);
-  is_cut_ = (message.msg_flags & MSG_CTRUNC) != 0;
+  is_cut_ =
+      result > 0 && (is_tcp_ ? left_to_read(message) > 0 : (message.msg_flags & MSG_CTRUNC) != 0);
   return result;
 }
 
@@ -110,7 +133,7 @@ StreamTransport::Read StreamTransport::receive_ended(ssize_t result) {
 StreamTransport::Read StreamTransport::received(ssize_t size, std::size_t room) {
   const auto count = static_cast<std::size_t>(size);
   if (style_ != Style::buffer) expects_much_ = count >= kMuch;
-  if (count == room || is_hung_up_ || is_urgent_ || is_cut_) return Read::more;
+  if (count == room || is_hung_up_ || is_cut_) return Read::more;
   may_read_ = false;
   return Read::all;
 }

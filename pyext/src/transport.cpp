@@ -150,7 +150,6 @@ bool Transport::ready(Interest what) {
 bool Transport::serve(Interest what) {
   if (lost_ != 0) return true;
   if ((what & io_uring::hung_up) != 0) is_hung_up_ = true;
-  if ((what & io_uring::urgent) != 0) is_urgent_ = true;
   if ((what & io_uring::readable) != 0) {
     may_read_ = true;
     if (wants_data()) {

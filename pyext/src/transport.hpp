@@ -136,7 +136,6 @@ class Transport : public Watcher {
   bool is_at_end_ = false;   ///< Nothing more is to be read, though it is not closed.
   bool may_read_ = false;    ///< Something is there that was reported and not read.
   bool is_hung_up_ = false;  ///< No more comes: read until the end.
-  bool is_urgent_ = false;   ///< There was urgent data, and there may be more, where reads end.
   unsigned lost_ = 0;        ///< connection_lost() was called or is to be; and writes since.
 
  private:

@@ -14,7 +14,7 @@ namespace penstock::python {
 /// Threads: the loop's, with the GIL.
 class Watcher {
  public:
-  /// `what` is a set of io_uring::readable, writable, hung_up, urgent. May forget the descriptor,
+  /// `what` is a set of io_uring::readable, writable, hung_up. May forget the descriptor,
   /// watch others and run Python code. False: an exception (KeyboardInterrupt, SystemExit) is set,
   /// and ends the run of the loop.
   [[nodiscard]] virtual bool ready(io_uring::Interest what) = 0;

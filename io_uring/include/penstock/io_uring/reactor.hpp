@@ -22,11 +22,10 @@ using Interest = std::uint8_t;
 inline constexpr Interest readable = 1;  ///< Also when the peer has shut down or an error is there.
 inline constexpr Interest writable = 2;  ///< Also on error.
 inline constexpr Interest hung_up = 4;   ///< Reported only: after what can be read comes the end.
-inline constexpr Interest urgent = 8;    ///< Reported only, of an edge: a read ends at urgent data.
 
 /// When a descriptor that is still ready is reported again: `level` each time, `edge` when
 /// something new has happened since (who uses it reads until there is nothing, or less than asked
-/// for without `hung_up` or `urgent`). An edge may be reported twice, and a descriptor that
+/// for without `hung_up`). An edge may be reported twice, and a descriptor that
 /// somebody else read from meanwhile too: reads and writes must not block.
 enum class Trigger : std::uint8_t { level, edge };
 
@@ -34,7 +33,7 @@ enum class Trigger : std::uint8_t { level, edge };
 /// return.
 struct Event {
   void* owner;    ///< As given to watch(); nullptr: nothing any more, see poll().
-  Interest what;  ///< Of what is wanted of it, hung_up, and urgent.
+  Interest what;  ///< Of what is wanted of it, and hung_up.
 };
 
 /// Readiness of descriptors, one deadline, and a wake-up from any thread: what an event loop sleeps
