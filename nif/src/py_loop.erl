@@ -71,8 +71,12 @@ spawn_task(_Key, Module, Function, Args, Kwargs) ->
 -spec await(reference(), timeout()) -> py:result().
 await(Ref, Timeout) when is_reference(Ref) ->
     is_timeout(Timeout) orelse error(badarg, [Ref, Timeout]),
-    Spin = py_spin:mine(),
-    look(Ref, Timeout, Spin, py_spin:start(Spin));
+    receive
+        {async_result, Ref, Result} -> Result
+    after 0 ->
+        Spin = py_spin:mine(),
+        look(Ref, Timeout, Spin, py_spin:start(Spin))
+    end;
 await(Ref, Timeout) ->
     error(badarg, [Ref, Timeout]).
 
@@ -107,10 +111,10 @@ exec(Loop, Code, Timeout) ->
     request(Loop, exec, {text(Code)}, Timeout).
 
 submit(Key, Kind, Arguments, Ref) ->
-    case rows(Key) of
-        [{_, Native, _}] ->
-            named(call, py_nif:context_submit(Native, Kind, Arguments, Ref, py_caller:path()));
-        [] -> not_there()
+    try ets:lookup_element(?TABLE, Key, 2) of
+        Native -> named(call, py_nif:context_submit(Native, Kind, Arguments, Ref, py_caller:path()))
+    catch
+        error:badarg -> not_there()
     end.
 
 request(Loop, Operation, Arguments, Timeout) ->
