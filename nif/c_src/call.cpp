@@ -15,6 +15,9 @@ namespace penstock::nif {
 
 namespace {
 
+/// Of a result that is no message: it may be large.
+constexpr std::size_t kUnknownSize = SIZE_MAX;
+
 /// The thread's environment for answers, empty at both ends of a scope. Scopes do not nest.
 class AnswerEnv {
  public:
@@ -64,7 +67,8 @@ void NifCall::lose() noexcept {
   if (!abandon()) return;
   const AnswerEnv env;
   send(env.get(),
-       make_error(env.get(), enif_make_tuple2(env.get(), atoms().context_died, atoms().stopped)));
+       make_error(env.get(), enif_make_tuple2(env.get(), atoms().context_died, atoms().stopped)),
+       0);
 }
 
 bool NifCall::watch_caller() noexcept { return context_->watch(process_); }
@@ -72,35 +76,36 @@ bool NifCall::watch_caller() noexcept { return context_->watch(process_); }
 void NifCall::finish_with(ERL_NIF_TERM result) noexcept {
   if (!abandon()) return;
   const AnswerEnv env;
-  send(env.get(), enif_make_copy(env.get(), result));
+  send(env.get(), enif_make_copy(env.get(), result), kUnknownSize);
 }
 
 void NifCall::answer(Outcome outcome, const Message& message) noexcept {
   if (as_ == AnswerAs::nothing) return;
   const AnswerEnv scope;
   ErlNifEnv* const env = scope.get();
-  if (outcome == Outcome::ok) return send(env, atoms().ok);
+  if (outcome == Outcome::ok) return send(env, atoms().ok, 0);
   ERL_NIF_TERM term{};
   switch (decode(env, message, &term)) {
     case Status::ok:
-      return send(env, outcome == Outcome::ok_term ? make_ok(env, term) : make_error(env, term));
+      return send(env, outcome == Outcome::ok_term ? make_ok(env, term) : make_error(env, term),
+                  message.size());
     case Status::limit:
-      return send(env, make_error(env, atoms().atom_limit));
+      return send(env, make_error(env, atoms().atom_limit), 0);
     case Status::out_of_memory:
-      return send(env, make_error(env, atoms().enomem));
+      return send(env, make_error(env, atoms().enomem), 0);
     default:
-      return send(env, make_error(env, atoms().corrupt));
+      return send(env, make_error(env, atoms().corrupt), 0);
   }
 }
 
-void NifCall::send(ErlNifEnv* env, ERL_NIF_TERM result) noexcept {
+void NifCall::send(ErlNifEnv* env, ERL_NIF_TERM result, std::size_t wire_size) noexcept {
   if (as_ == AnswerAs::nothing) return;
   const ERL_NIF_TERM reference = enif_make_copy(env, reference_.term());
   const ERL_NIF_TERM message = as_ == AnswerAs::answer
                                    ? enif_make_tuple2(env, reference, result)
                                    : enif_make_tuple3(env, atoms().async_result, reference, result);
   // From whichever thread, also a scheduler that drops the last reference.
-  if (enif_send(nullptr, &process_, env, message) == 0) count(counters().dropped_sends);
+  if (!send_out_of(env, process_, message, wire_size)) count(counters().dropped_sends);
 }
 
 }  // namespace penstock::nif

@@ -39,7 +39,7 @@ class NifCall final : public Call {
   ~NifCall() override;
   void answer(Outcome outcome, const Message& term) noexcept override;
   /// Sends a term of `env`, which is the calling thread's for sending.
-  void send(ErlNifEnv* env, ERL_NIF_TERM result) noexcept;
+  void send(ErlNifEnv* env, ERL_NIF_TERM result, std::size_t wire_size) noexcept;
 
   const ErlNifPid process_;
   const KeptReference reference_;
