@@ -6,10 +6,10 @@ loop.py [RESULT.json] [--quick] [--only PATTERN ...] [--loops NAME ...] [--round
 Echo over TCP and unix sockets (bench/loop_server.py, loaded by bench/echo_client.cpp, each pinned
 to a processor of its own), and what a loop does without a network (bench/loop_functions.py). All
 loops wait in processes of their own while each row is measured on each of them in turn, and that
-several times, each time with new processes, so that a change of the machine's mood meets all. A row of echo is requests per
-second, and once more the processor time that the server took for one, which is steadier; beside
-the loops stands what a server in C++ does (bench/echo_server.cpp), as the limit. `times_uvloop` is
-the median of the ratios within the rounds, above 1 where better.
+several times, each time with new processes, so that a change of the machine's mood meets all. A
+row of echo is requests per second, and once more the processor time that the server took for one,
+which is steadier; beside the loops stands what a server in C++ does (bench/echo_server.cpp), as
+the limit. `times_uvloop` is the median of the ratios within the rounds, above 1 where better.
 
 --quick: fewer rows, rounds and repetitions, some seconds in all. --only echo_tcp_protocol*: those
 rows. PENSTOCK_PYTHON: another Python; BUILD: another folder than build/release.

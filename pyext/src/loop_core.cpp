@@ -416,11 +416,11 @@ PyRef LoopCore::new_future() {
 
 namespace {
 
-/// Where the GNU C library manages memory, each object of 128 KiB or more comes in fresh pages until
-/// a program has freed one: it adjusts itself then. Programs with large messages lose a third of
-/// their time to page faults before, and some for ever, because theirs are made smaller first.
+/// Where the GNU C library manages memory, each object of 128 KiB or more comes in fresh pages
+/// until a program has freed one: it adjusts itself then. Programs with large messages lose a third
+/// of their time to page faults before, and some for ever, because theirs are made smaller first.
 void adjust_allocator() noexcept {
-  [[maybe_unused]] static bool const is_adjusted = [] {
+  [[maybe_unused]] static const bool is_adjusted = [] {
     void* volatile const first = std::malloc(std::size_t{4} * 1024 * 1024);
     std::free(first);  // Never touched: two system calls.
     return true;
