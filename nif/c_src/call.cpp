@@ -104,8 +104,12 @@ void NifCall::send(ErlNifEnv* env, ERL_NIF_TERM result, std::size_t wire_size) n
   const ERL_NIF_TERM message = as_ == AnswerAs::answer
                                    ? enif_make_tuple2(env, reference, result)
                                    : enif_make_tuple3(env, atoms().async_result, reference, result);
+  // A small one is copied: an environment that is given away has room for 400 words and more, which
+  // the receiver of many answers keeps until it collects, while ours is used again at once.
+  constexpr std::size_t kSmall = 512;
+  ErlNifEnv* const given = wire_size <= kSmall ? nullptr : env;
   // From whichever thread, also a scheduler that drops the last reference.
-  if (!send_out_of(env, process_, message, wire_size)) count(counters().dropped_sends);
+  if (enif_send(nullptr, &process_, given, message) == 0) count(counters().dropped_sends);
 }
 
 }  // namespace penstock::nif

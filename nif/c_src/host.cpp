@@ -38,10 +38,10 @@ Status forward(ErlNifEnv* env, ERL_NIF_TERM pid, ERL_NIF_TERM term) noexcept {
   return enif_send(nullptr, &forwarder, env, request) != 0 ? Status::ok : Status::unreachable;
 }
 
-Status send_term(ErlNifEnv* env, const wire::Item& pid, ERL_NIF_TERM term,
-                 std::size_t wire_size) noexcept {
+Status send_term(ErlNifEnv* env, const wire::Item& pid, ERL_NIF_TERM term) noexcept {
   if (pid.tag == wire::kPidWord) {
-    return send_out_of(env, {pid.word}, term, wire_size) ? Status::ok : Status::unreachable;
+    const ErlNifPid local{pid.word};
+    return enif_send(nullptr, &local, env, term) != 0 ? Status::ok : Status::unreachable;
   }
   ERL_NIF_TERM remote{};
   if (pid.tag != wire::kOpaque || pid.kind != static_cast<std::uint8_t>(wire::OpaqueKind::pid) ||
@@ -50,7 +50,7 @@ Status send_term(ErlNifEnv* env, const wire::Item& pid, ERL_NIF_TERM term,
   }
   ErlNifPid local{};
   if (enif_get_local_pid(env, remote, &local) == 0) return forward(env, remote, term);
-  return send_out_of(env, local, term, wire_size) ? Status::ok : Status::unreachable;
+  return enif_send(nullptr, &local, env, term) != 0 ? Status::ok : Status::unreachable;
 }
 
 std::size_t latin1_to_utf8(std::span<const unsigned char> from, std::span<char> to) noexcept {
@@ -84,7 +84,7 @@ Status VmHost::send(std::span<const std::uint8_t> pid, const Message& message) n
     if (const Status status = decode(env.get(), message, &term); status != Status::ok) {
       return status;
     }
-    return send_term(env.get(), receiver, term, message.size());
+    return send_term(env.get(), receiver, term);
   } catch (const std::bad_alloc&) {
     return Status::out_of_memory;
   }
