@@ -57,8 +57,8 @@ struct AwaitableObject {
   std::int64_t argument;     ///< The operation's.
   PyObject* future;          ///< While waiting: what the task waits for.
   AsyncWaiter* waiter;       ///< Owned; nullptr until it had to wait.
-  EndpointObject* endpoint;  ///< While waiting: where it is listed, with a reference; cleared when
-                             ///< that goes away.
+  EndpointObject* endpoint;  ///< While waiting: where it is listed, and the future is referred to;
+                             ///< cleared when that goes away.
   AwaitableObject* next;     ///< In the endpoint's list.
   AwaitableObject* previous;
   bool is_done;

@@ -9,13 +9,13 @@ namespace penstock::python {
 
 namespace {
 
-/// Returns the endpoint's reference.
+/// Returns the endpoint's reference to the future.
 PyRef leave_endpoint(AwaitableObject& self) noexcept {
   if (self.endpoint == nullptr) return {};
   if (self.next != nullptr) self.next->previous = self.previous;
   (self.previous != nullptr ? self.previous->next : self.endpoint->waiting) = self.next;
   self.endpoint = nullptr;
-  return PyRef::steal(reinterpret_cast<PyObject*>(&self));
+  return PyRef::steal(self.future);
 }
 
 void enter_endpoint(AwaitableObject& self, EndpointObject& endpoint) noexcept {
@@ -24,7 +24,7 @@ void enter_endpoint(AwaitableObject& self, EndpointObject& endpoint) noexcept {
   self.next = endpoint.waiting;
   if (self.next != nullptr) self.next->previous = &self;
   endpoint.waiting = &self;
-  (void)PyRef::borrow(reinterpret_cast<PyObject*>(&self)).take();
+  (void)PyRef::borrow(self.future).take();
 }
 
 bool ensure_waiter(AwaitableObject& self, EndpointObject& endpoint) {
@@ -74,7 +74,7 @@ bool get_in_line(AwaitableObject& self) {
 }  // namespace
 
 bool leave_line(AwaitableObject& self) noexcept {
-  const PyRef listed = leave_endpoint(self);  // Not the last: the caller has one.
+  const PyRef listed = leave_endpoint(self);
   drop(std::exchange(self.future, nullptr));
   AsyncWaiter* const waiter = self.waiter;
   if (waiter == nullptr || !waiter->is_linked) return false;

@@ -68,7 +68,7 @@ PyObject* endpoint_call(PyObject* object, PyObject*, PyObject*) {
 int endpoint_traverse(PyObject* object, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(object));
   for (AwaitableObject* each = as_endpoint(object).waiting; each != nullptr; each = each->next) {
-    Py_VISIT(reinterpret_cast<PyObject*>(each));
+    Py_VISIT(each->future);
   }
   return 0;
 }

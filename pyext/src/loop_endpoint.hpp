@@ -21,8 +21,9 @@ struct EndpointObject {
   LoopMailbox* mailbox;      ///< Owned.
   PyObject* loop_reference;  ///< Weak reference.
   PyObject* loop_address;    ///< Borrowed, compared only: the key in ModuleState::endpoints.
-  AwaitableObject* waiting;  ///< Those that wait by this endpoint, each with a reference: who waits
-                             ///< for Erlang lives, although nothing here refers to it.
+  AwaitableObject* waiting;  ///< Those that wait by this endpoint. It has a reference to the future
+                             ///< of each: a task that waits for Erlang lives, although nothing else
+                             ///< here refers to it, and a coroutine that nobody runs does not.
   LoopMailbox* inbox;        ///< Owned: what the loop watches for a thread's calls, or nullptr.
   EndpointSource* source;    ///< Owned; nullptr: the loop is not one of ours.
 };
