@@ -69,6 +69,7 @@ void Parking::add(LoopMailbox& mailbox) noexcept {
 }
 
 void Parking::set_owner(LoopMailbox& mailbox, Interruptible* owner) noexcept {
+  if (mailbox.owner_ == owner) return;  // Who changes it has the GIL, as we do.
   const Guard guard(*this);
   mailbox.owner_ = owner;
 }

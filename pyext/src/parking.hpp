@@ -63,7 +63,8 @@ class Parking {
 
   void add(LoopMailbox& mailbox) noexcept;
   void remove(LoopMailbox& mailbox) noexcept;
-  /// Another thread runs its loop now.
+  /// Another thread runs its loop now. With the GIL; most often it is the same, and nothing is
+  /// locked.
   void set_owner(LoopMailbox& mailbox, Interruptible* owner) noexcept;
 
   /// While stopped, nobody sleeps.
