@@ -2,6 +2,7 @@
 """Steps, what they may do, and the runner that takes them in order, two at a time where it may."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 LOGS = ROOT / "log" / ("nested" if os.environ.get("PENSTOCK_NESTED") else "")
 SLOTS = 2
 TAIL_LINES = 40
+# What the last lines of a run say of each step that failed: those who keep only the end of its
+# output are to learn why.
+TELLING = re.compile(r"FAILED |ERROR |FAIL: |ERROR: |\[  FAILED|\S+:\S+: (failed|did not end)"
+                     r"|exit status|killed after|no test ran"
+                     r"|.*(Sanitizer:|runtime error:|_wait\(\) failed)")
+TOLD = 10
 
 
 class StepFailed(Exception):
@@ -128,7 +135,15 @@ class Run:
                 threads.append(thread)
         for thread in threads:
             thread.join()
+        self._tell_again()
         return sum((counts for counts, _ in self._results.values()), Counts())
+
+    def _tell_again(self) -> None:
+        for name, (counts, _) in self._results.items():
+            if counts.failed:
+                print(f"FAILED  {name}: {counts}")
+                for line in _telling(LOGS / f"{name}.log"):
+                    print(f"    {line[:160]}")
 
     def _next(self) -> Step | None:
         """The first that can start; a later one overtakes only if its slots are free."""
@@ -150,6 +165,7 @@ class Run:
             counts = step.body(job)
         except StepFailed as failure:
             counts, why = Counts(failed=1), str(failure)
+            job.note(why)
         except Exception as error:  # A fault of the driver itself must not look like success.
             counts, why = Counts(failed=1), f"{type(error).__name__}: {error}"
             job.note(why)
@@ -175,6 +191,16 @@ def _print_tail(log: Path) -> None:
     for line in lines[-TAIL_LINES:]:
         print(f"    {line[:300]}")
     sys.stdout.flush()
+
+
+def _telling(log: Path) -> list[str]:
+    """The first of a kind: one fault may repeat itself a million times."""
+    lines = log.read_text(errors="replace").splitlines()
+    found = list(dict.fromkeys(line.strip() for line in lines
+                               if TELLING.match(line.strip()) and not line.startswith("$ ")))
+    if len(found) > TOLD:
+        found[TOLD // 2:-TOLD // 2] = ["..."]
+    return found or lines[-TOLD:]
 
 
 def selected(steps: Sequence[Step], names: Sequence[str]) -> list[Step]:

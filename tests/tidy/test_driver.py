@@ -75,6 +75,17 @@ class Running(unittest.TestCase):
 
         self.assertEqual(self.take(steps.Step("driver-self-test", "", body)), Counts(failed=1))
 
+    def test_ends_with_why_a_step_failed(self) -> None:
+        printed = io.StringIO()
+        shell = ("echo a_SUITE:b: failed: '{assert,x}'; seq 999;"
+                 "yes 'poll_wait() failed: einval' | head -999; kill -SEGV $$")
+        with contextlib.redirect_stdout(printed):
+            steps.Run([self.runner(shell)]).all()
+        self.assertEqual([line.strip() for line in printed.getvalue().splitlines()[-4:]],
+                         ["FAILED  driver-self-test: 0 passed, 1 failed, 0 skipped",
+                          "a_SUITE:b: failed: {assert,x}", "poll_wait() failed: einval",
+                          "exit status -11, and no failed test"])
+
     def test_skips_what_needs_a_failed_step(self) -> None:
         first = self.runner("false")
         second = steps.Step("driver-second", "", lambda job: Counts(passed=1), (first.name,))
