@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "atoms.hpp"
+#include "channel_resource.hpp"
 #include "counters.hpp"
 #include "guard.hpp"
 #include "nifs.hpp"
@@ -38,6 +39,14 @@ ERL_NIF_TERM debug_fail_allocations(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   if (enif_get_ulong(env, argv[0], &countdown) == 0) throw BadArg();
   memory::fail_after(countdown);
   return atoms().ok;
+}
+
+ERL_NIF_TERM debug_waiting(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  const ChannelResource* const resource = Resource<ChannelResource>::get(env, argv[0]);
+  if (resource == nullptr) return make_error(env, atoms().invalid_channel);
+  Channel& channel = resource->core();
+  return enif_make_tuple2(env, enif_make_uint(env, channel.data_waiters().waiting()),
+                          enif_make_uint(env, channel.space_waiters().waiting()));
 }
 
 }  // namespace penstock::nif

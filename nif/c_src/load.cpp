@@ -105,6 +105,7 @@ ErlNifFunc functions[] = {
     // Insight
     {"debug_counters",                0, guarded<debug_counters>,                0},
     {"debug_fail_allocations",        1, guarded<debug_fail_allocations>,        0},
+    {"debug_waiting",                 1, guarded<debug_waiting>,                 0},
 };
 // clang-format on
 

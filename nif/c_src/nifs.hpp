@@ -38,7 +38,7 @@ Body create_test_udp_socket, sendto_test_udp, recvfrom_test_udp, set_udp_broadca
 // output_nifs.cpp
 Body output_open, output_close;
 // debug_nifs.cpp
-Body debug_counters, debug_fail_allocations;
+Body debug_counters, debug_fail_allocations, debug_waiting;
 
 /// Opens the resource types of a file. At load only.
 [[nodiscard]] bool open_channel_types(ErlNifEnv* env) noexcept;

@@ -471,13 +471,12 @@ stop_time() ->
     ct:log("stopped in ~b ms", [Took]),
     Took.
 
-%% The channel to py_output is full, for text and records of up to 10000 bytes.
+%% Somebody waits for room in the channel to py_output.
 until_python_waits() ->
     eventually:true(fun() ->
-                        State = sys:get_state(py_output),
-                        #{size := Size, max_size := Max} =
-                            py_channel:info(element(2, State)),  % Its first field.
-                        Size > Max - 10000 orelse Size
+                        Channel = element(2, sys:get_state(py_output)),  % Its first field.
+                        {_, Senders} = py_nif:debug_waiting(Channel),
+                        Senders > 0
                     end).
 
 count(What, List) ->
