@@ -20,7 +20,20 @@
 start_link() ->
     case supervisor:start_link({local, ?MODULE}, ?MODULE, []) of
         {ok, Supervisor} -> {ok, Supervisor};
-        {error, Reason} -> {error, Reason}
+        {error, {already_started, _}} = Error -> Error;
+        {error, Reason} ->
+            %% It tells before it ends, and who starts another one at once would meet its tables.
+            ok = await_end_of([py_callbacks, py_contexts, py_loops]),
+            {error, Reason}
+    end.
+
+await_end_of(Tables) ->
+    case lists:all(fun(Table) -> ets:whereis(Table) =:= undefined end, Tables) of
+        true ->
+            ok;
+        false ->
+            erlang:yield(),
+            await_end_of(Tables)
     end.
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.

@@ -12,7 +12,8 @@
 
 all() ->
     [it_starts_and_stops, what_needs_it_says_so_when_it_does_not_run,
-     a_stop_wakes_blocked_python, a_stop_is_seen_as_application_stopped,
+     a_start_that_fails_may_be_tried_again_at_once, a_stop_wakes_blocked_python,
+     a_stop_is_seen_as_application_stopped,
      a_stop_wakes_coroutines, a_stop_is_told_again, a_stop_answers_what_is_queued,
      channels_survive_a_restart, callbacks_come_back_after_a_restart,
      twenty_restarts_with_blocked_receivers_leave_nothing,
@@ -59,6 +60,17 @@ what_needs_it_says_so_when_it_does_not_run(_) ->
     ?assertEqual(false, py:contexts_started()),
     ?assertError(not_started, py:context()),
     ?assertError(badarg, py:context(1)).
+
+a_start_that_fails_may_be_tried_again_at_once(_) ->
+    ok = application:set_env(penstock, logging, yes),
+    #{level := Level} = logger:get_primary_config(),
+    ok = logger:set_primary_config(level, none),
+    Reasons = [application:start(penstock) || _ <- lists:seq(1, 1000)],
+    ok = logger:set_primary_config(level, Level),
+    [?assertMatch({error, {{shutdown, {failed_to_start_child, py_output, _}}, _}}, Reason)
+     || Reason <- Reasons],
+    ok = application:set_env(penstock, logging, true),
+    ok = application:start(penstock).
 
 a_stop_wakes_blocked_python(_) ->
     ok = application:start(penstock),

@@ -240,8 +240,12 @@ many_successive_loops(Config) ->
     Count = size(300, 30),
     ?assertEqual(lists:seq(0, Count - 1),
                  in(?CASES, successive_loops, [loop(Config), echo, Count])),
-    %% Others open files for a moment, too.
-    eventually:true(fun() -> in(?CASES, open_files, []) =< Files end).
+    %% Others open files for a moment, too. The thread may keep a ring for its next loop that it did
+    %% not have before: a loop whose last call is dropped by Erlang leaves none.
+    eventually:true(fun() ->
+                        Now = in(?CASES, open_files, []),
+                        map_size(Now) =< map_size(Files) + 1 orelse {Files, Now}
+                    end).
 
 two_loops_of_one_thread(Config) ->
     echo(),
