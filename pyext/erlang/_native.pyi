@@ -472,6 +472,11 @@ is_main_interpreter: bool
 
 def _prepare_loops() -> None: ...
 
+class _StreamReading:
+    """What erlang.streams.StreamReader has instead of asyncio's methods."""
+
+    def read(self, n: int = -1) -> Coroutine[Any, Any, bytes]: ...
+
 class LoopCore:
     """The C++ half of erlang.ErlangEventLoop, whose first base it is: the methods of
     asyncio.AbstractEventLoop that are called often."""

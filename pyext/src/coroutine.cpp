@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "coroutine.hpp"
 
+#include <cstring>
+
 namespace penstock::python {
 
 PyObject* stop_with(PySendResult outcome, PyObject* result) {
@@ -10,6 +12,11 @@ PyObject* stop_with(PySendResult outcome, PyObject* result) {
   const PyRef stop = PyRef::steal(PyObject_CallOneArg(PyExc_StopIteration, value.get()));
   if (stop) PyErr_SetObject(PyExc_StopIteration, stop.get());
   return nullptr;
+}
+
+const char* method_of(const char* qualified_name) noexcept {
+  const char* const dot = std::strchr(qualified_name, '.');
+  return dot == nullptr ? qualified_name : dot + 1;
 }
 
 bool Thrown::parse(PyObject* args) {

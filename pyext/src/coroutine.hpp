@@ -10,6 +10,9 @@ namespace penstock::python {
 /// reference to `result`.
 [[nodiscard]] PyObject* stop_with(PySendResult outcome, PyObject* result);
 
+/// For errors: "async_receive" of "Channel.async_receive".
+[[nodiscard]] const char* method_of(const char* qualified_name) noexcept;
+
 /// The exception that throw() was called with, by its tuple of arguments.
 struct Thrown {
   PyObject* type = nullptr;
@@ -19,6 +22,85 @@ struct Thrown {
   /// False: TypeError is set.
   [[nodiscard]] bool parse(PyObject* args);
   void raise() const;
+};
+
+/// Slots, methods and properties of the coroutines of one type: `Object` is its struct, with the
+/// members is_done and is_running. `Resume` takes an unfinished one, which is_running; `Cancel`
+/// ends it unfinished; `NameOf` is as "Channel.async_receive", of which errors use what is behind
+/// the dot.
+///
+/// Threads: with the GIL.
+template <class Object, PySendResult (*Resume)(Object&, PyObject**), void (*Cancel)(Object&),
+          const char* (*NameOf)(const Object&)>
+class Coroutine {
+ public:
+  static PySendResult send(PyObject* object, PyObject*, PyObject** result) {
+    Object& self = of(object);
+    *result = nullptr;
+    if (!may_run(self)) return PYGEN_ERROR;
+    if (self.is_done) {
+      PyErr_Format(PyExc_RuntimeError, "cannot reuse an awaited %s()", method_of(NameOf(self)));
+      return PYGEN_ERROR;
+    }
+    self.is_running = true;
+    const PySendResult outcome = Resume(self, result);
+    self.is_running = false;
+    return outcome;
+  }
+
+  static PyObject* send_method(PyObject* object, PyObject* value) {
+    PyObject* result = nullptr;
+    const PySendResult outcome = send(object, value, &result);
+    return stop_with(outcome, result);
+  }
+
+  static PyObject* next(PyObject* object) { return send_method(object, Py_None); }
+
+  static PyObject* throw_into(PyObject* object, PyObject* args) {
+    Thrown thrown;
+    Object& self = of(object);
+    if (!thrown.parse(args) || !may_run(self)) return nullptr;
+    if (!self.is_done) Cancel(self);
+    thrown.raise();
+    return nullptr;
+  }
+
+  static PyObject* close(PyObject* object, PyObject*) {
+    Object& self = of(object);
+    if (!may_run(self)) return nullptr;
+    if (!self.is_done) Cancel(self);
+    Py_RETURN_NONE;
+  }
+
+  static PyObject* itself(PyObject* object) { return PyRef::borrow(object).take(); }
+
+  static PyObject* name(PyObject* object, void*) {
+    return PyUnicode_FromString(NameOf(of(object)));
+  }
+
+  static inline PyMethodDef methods[] = {
+      {"send", send_method, METH_O, nullptr},
+      {"throw", throw_into, METH_VARARGS, nullptr},
+      {"close", close, METH_NOARGS, nullptr},
+      {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, nullptr},
+      {nullptr, nullptr, 0, nullptr},
+  };
+  static inline PyGetSetDef properties[] = {
+      {"__name__", name, nullptr, nullptr, nullptr},
+      {"__qualname__", name, nullptr, nullptr, nullptr},
+      {nullptr, nullptr, nullptr, nullptr, nullptr},
+  };
+
+ private:
+  static Object& of(PyObject* object) noexcept { return *reinterpret_cast<Object*>(object); }
+
+  /// False: an exception is set.
+  static bool may_run(const Object& self) {
+    if (self.is_running) {
+      PyErr_Format(PyExc_RuntimeError, "%s() is already executing", method_of(NameOf(self)));
+    }
+    return !self.is_running;
+  }
 };
 
 }  // namespace penstock::python

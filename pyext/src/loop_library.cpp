@@ -23,7 +23,8 @@ bool find_for_transports(LoopLibrary& library) {
          find(library.logger, "asyncio.log", "logger") &&
          find(library.buffered_protocol, "asyncio", "BufferedProtocol") &&
          find(library.stream_reader, "asyncio", "StreamReader") &&
-         find(library.stream_reader_protocol, "asyncio", "StreamReaderProtocol");
+         find(library.stream_reader_protocol, "asyncio", "StreamReaderProtocol") &&
+         find(library.fast_stream_reader, "erlang.streams", "StreamReader");
 }
 
 bool find_create_task(PyObject*& place) {

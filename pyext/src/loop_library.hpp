@@ -23,6 +23,8 @@ struct LoopLibrary {
   PyTypeObject* stream_transport_type = nullptr;
   PyTypeObject* datagram_transport_type = nullptr;
   PyTypeObject* socket_type = nullptr;  ///< See SocketAwaitable.
+  PyTypeObject* stream_read_type = nullptr;
+  PyTypeObject* stream_reading_type = nullptr;  ///< See StreamRead.
 
   PyObject* future_class = nullptr;
   PyObject* task_class = nullptr;
@@ -36,6 +38,7 @@ struct LoopLibrary {
   PyObject* buffered_protocol = nullptr;       ///< asyncio.BufferedProtocol.
   PyObject* stream_reader = nullptr;           ///< asyncio.StreamReader.
   PyObject* stream_reader_protocol = nullptr;  ///< asyncio.StreamReaderProtocol.
+  PyObject* fast_stream_reader = nullptr;      ///< erlang.streams.StreamReader.
   PyObject* no_arguments = nullptr;            ///< ()
 
   bool can_share_contexts = false;  ///< See SharedContext.
@@ -53,7 +56,7 @@ struct LoopLibrary {
     for (PyObject** const object :
          {&future_class, &task_class, &socket_class, &create_task, &extract_stack, &current_frame,
           &context_keyword, &no_arguments, &transport_socket, &logger, &buffered_protocol,
-          &stream_reader, &stream_reader_protocol}) {
+          &stream_reader, &stream_reader_protocol, &fast_stream_reader}) {
       function(*object);
     }
   }
@@ -61,7 +64,8 @@ struct LoopLibrary {
   void for_each_type(Function function) {
     for (PyTypeObject** const type :
          {&core_type, &handle_type, &timer_type, &socket_type, &transport_type,
-          &stream_transport_type, &datagram_transport_type}) {
+          &stream_transport_type, &datagram_transport_type, &stream_read_type,
+          &stream_reading_type}) {
       function(*type);
     }
   }

@@ -21,6 +21,7 @@
 #include "parking.hpp"
 #include "penstock/host.hpp"
 #include "socket_awaitable.hpp"
+#include "stream_read.hpp"
 #include "task_run.hpp"
 #include "task_server.hpp"
 
@@ -119,6 +120,7 @@ int execute(PyObject* module) {
       add_buffer_errors(module, *state) && add_buffer_type(module, *state) &&
       add_task_server_type(module, *state) && add_task_run_type(module, *state) &&
       add_loop_type(module, *state) && add_socket_awaitable_type(module, *state) &&
+      add_stream_read_types(module, *state) &&
       PyModule_AddFunctions(module, output_functions) == 0 &&
       PyModule_AddObjectRef(
           module, "is_main_interpreter",

@@ -100,6 +100,10 @@ bool for_each_name(Function function, ModuleState::Names& names) {
       {&names.paused, "_paused"},
       {&names.transport, "_transport"},
       {&names.eof, "_eof"},
+      {&names.loop, "_loop"},
+      {&names.result, "result"},
+      {&names.exception, "_exception"},
+      {&names.maybe_resume_transport, "_maybe_resume_transport"},
   };
   return std::all_of(std::begin(table), std::end(table), function);
 }

@@ -107,6 +107,10 @@ struct ModuleState {
     PyObject* transport = nullptr;
     PyObject* eof = nullptr;
     PyObject* data = nullptr;
+    PyObject* loop = nullptr;
+    PyObject* result = nullptr;
+    PyObject* exception = nullptr;
+    PyObject* maybe_resume_transport = nullptr;
 
     /// False: an exception is set.
     bool intern();

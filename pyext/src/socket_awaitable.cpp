@@ -59,14 +59,6 @@ void finish(SocketAwaitable& self) {
 // Running
 // ---------------------------------------------------------------------------------------------
 
-/// False: an exception is set.
-bool may_run(const SocketAwaitable& self) {
-  if (self.is_running) {
-    PyErr_Format(PyExc_RuntimeError, "%s() is already executing", self.operation->name);
-  }
-  return !self.is_running;
-}
-
 /// What asyncio checks: sockets of SSL have methods of their own, and in debug mode, that it does
 /// not block. False: an exception is set.
 bool check(SocketAwaitable& self) {
@@ -95,53 +87,9 @@ PySendResult resume(SocketAwaitable& self, PyObject** result) {
   return *result == nullptr ? PYGEN_ERROR : PYGEN_RETURN;
 }
 
-PySendResult awaitable_send(PyObject* object, PyObject*, PyObject** result) {
-  SocketAwaitable& self = as_awaitable(object);
-  *result = nullptr;
-  if (!may_run(self)) return PYGEN_ERROR;
-  if (self.is_done) {
-    PyErr_Format(PyExc_RuntimeError, "cannot reuse an awaited %s()", self.operation->name);
-    return PYGEN_ERROR;
-  }
-  self.is_running = true;
-  const PySendResult outcome = resume(self, result);
-  self.is_running = false;
-  return outcome;
-}
+const char* name_of(const SocketAwaitable& self) { return self.operation->name; }
 
-PyObject* awaitable_next(PyObject* object) {
-  PyObject* result = nullptr;
-  const PySendResult outcome = awaitable_send(object, Py_None, &result);
-  return stop_with(outcome, result);
-}
-
-PyObject* awaitable_send_method(PyObject* object, PyObject* value) {
-  PyObject* result = nullptr;
-  const PySendResult outcome = awaitable_send(object, value, &result);
-  return stop_with(outcome, result);
-}
-
-PyObject* awaitable_throw(PyObject* object, PyObject* args) {
-  Thrown thrown;
-  SocketAwaitable& self = as_awaitable(object);
-  if (!thrown.parse(args) || !may_run(self)) return nullptr;
-  if (!self.is_done) finish(self);
-  thrown.raise();
-  return nullptr;
-}
-
-PyObject* awaitable_close(PyObject* object, PyObject*) {
-  SocketAwaitable& self = as_awaitable(object);
-  if (!may_run(self)) return nullptr;
-  if (!self.is_done) finish(self);
-  Py_RETURN_NONE;
-}
-
-PyObject* awaitable_self(PyObject* object) { return PyRef::borrow(object).take(); }
-
-PyObject* awaitable_name(PyObject* object, void*) {
-  return PyUnicode_FromString(as_awaitable(object).operation->name);
-}
+using Methods = Coroutine<SocketAwaitable, resume, finish, name_of>;
 
 // Life
 // ---------------------------------------------------------------------------------------------
@@ -172,29 +120,16 @@ void awaitable_dealloc(PyObject* object) {
   free_instance(object);
 }
 
-PyMethodDef methods[] = {
-    {"send", awaitable_send_method, METH_O, nullptr},
-    {"throw", awaitable_throw, METH_VARARGS, nullptr},
-    {"close", awaitable_close, METH_NOARGS, nullptr},
-    {nullptr, nullptr, 0, nullptr},
-};
-
-PyGetSetDef properties[] = {
-    {"__name__", awaitable_name, nullptr, nullptr, nullptr},
-    {"__qualname__", awaitable_name, nullptr, nullptr, nullptr},
-    {nullptr, nullptr, nullptr, nullptr, nullptr},
-};
-
 PyType_Slot slots[] = {
     {Py_tp_dealloc, reinterpret_cast<void*>(awaitable_dealloc)},
     {Py_tp_traverse, reinterpret_cast<void*>(awaitable_traverse)},
     {Py_tp_clear, reinterpret_cast<void*>(awaitable_clear)},
-    {Py_tp_iter, reinterpret_cast<void*>(awaitable_self)},
-    {Py_tp_iternext, reinterpret_cast<void*>(awaitable_next)},
-    {Py_am_await, reinterpret_cast<void*>(awaitable_self)},
-    {Py_am_send, reinterpret_cast<void*>(awaitable_send)},
-    {Py_tp_methods, methods},
-    {Py_tp_getset, properties},
+    {Py_tp_iter, reinterpret_cast<void*>(Methods::itself)},
+    {Py_tp_iternext, reinterpret_cast<void*>(Methods::next)},
+    {Py_am_await, reinterpret_cast<void*>(Methods::itself)},
+    {Py_am_send, reinterpret_cast<void*>(Methods::send)},
+    {Py_tp_methods, Methods::methods},
+    {Py_tp_getset, Methods::properties},
     {0, nullptr},
 };
 

@@ -3,23 +3,21 @@
 
 #include <cstring>
 
+#include "attributes.hpp"
+#include "set_aside.hpp"
+
 namespace penstock::python {
 
 namespace {
 
 /// Whether asyncio's own function is what a class has by this name.
-bool is_own(PyObject* type, PyObject* name, const char* module) {
+bool is_own(PyObject* type, PyObject* name) {
   PyObject* const found = _PyType_Lookup(reinterpret_cast<PyTypeObject*>(type), name);  // Borrowed.
   if (found == nullptr || PyFunction_Check(found) == 0) return false;
   PyObject* const globals = PyFunction_GET_GLOBALS(found);
   PyObject* const of_module = PyDict_GetItemString(globals, "__name__");
   return of_module != nullptr && PyUnicode_Check(of_module) != 0 &&
-         PyUnicode_CompareWithASCIIString(of_module, module) == 0;
-}
-
-/// Of a plain instance.
-PyRef attribute(PyObject* object, PyObject* name) {
-  return PyRef::steal(PyObject_GetAttr(object, name));
+         PyUnicode_CompareWithASCIIString(of_module, "asyncio.streams") == 0;
 }
 
 /// What a weak reference refers to, or empty.
@@ -42,39 +40,44 @@ bool is_plain_stream_protocol(const LoopLibrary& library, PyObject* protocol) {
     return false;
   }
   const PyRef data_received = PyRef::steal(PyUnicode_InternFromString("data_received"));
-  const PyRef feed_data = PyRef::steal(PyUnicode_InternFromString("feed_data"));
-  const PyRef wake = PyRef::steal(PyUnicode_InternFromString("_wakeup_waiter"));
-  if (!data_received || !feed_data || !wake) {
+  if (!data_received) {
     PyErr_Clear();
     return false;
   }
-  constexpr const char* kStreams = "asyncio.streams";
-  if (!is_own(library.stream_reader_protocol, data_received.get(), kStreams) ||
-      !is_own(library.stream_reader, feed_data.get(), kStreams) ||
-      !is_own(library.stream_reader, wake.get(), kStreams)) {
-    return false;
+  if (!is_own(library.stream_reader_protocol, data_received.get())) return false;
+  for (const char* const name :
+       {"feed_data", "_wakeup_waiter", "read", "_wait_for_data", "_maybe_resume_transport"}) {
+    const PyRef method = PyRef::steal(PyUnicode_InternFromString(name));
+    if (!method) PyErr_Clear();
+    if (!method || !is_own(library.stream_reader, method.get())) return false;
   }
   // An instance may have its own.
-  const PyRef bound = attribute(protocol, data_received.get());
+  const PyRef bound = PyRef::steal(PyObject_GetAttr(protocol, data_received.get()));
   if (!bound) PyErr_Clear();
   return bound && PyMethod_Check(bound.get()) != 0 &&
          PyMethod_GET_FUNCTION(bound.get()) ==
              _PyType_Lookup(Py_TYPE(protocol), data_received.get());
 }
 
+PyRef reader_of(const ModuleState& state, PyObject* protocol) {
+  const PyRef reference = Attributes(protocol).get(state.names.stream_reader);
+  PyRef reader = reference ? target_of(reference.get()) : PyRef();
+  if (!reader) return {};
+  PyObject* const type = reinterpret_cast<PyObject*>(Py_TYPE(reader.get()));
+  const bool is_known = type == state.loops.fast_stream_reader || type == state.loops.stream_reader;
+  return is_known ? std::move(reader) : PyRef();
+}
+
 StreamReaderFeed::StreamReaderFeed(const ModuleState& state, PyObject* protocol,
                                    PyObject* transport)
     : state_(state) {
   const ModuleState::Names& names = state.names;
-  const PyRef reference = attribute(protocol, names.stream_reader);
-  if (!reference) return;
-  PyRef reader = target_of(reference.get());
-  if (!reader || reinterpret_cast<PyObject*>(Py_TYPE(reader.get())) != state.loops.stream_reader) {
-    return;
-  }
-  const PyRef known = attribute(reader.get(), names.transport);
-  const PyRef eof = known ? attribute(reader.get(), names.eof) : PyRef();
-  PyRef buffer = eof ? attribute(reader.get(), names.buffer) : PyRef();
+  PyRef reader = reader_of(state, protocol);
+  if (!reader) return;
+  const Attributes attributes(reader.get());
+  const PyRef known = attributes.get(names.transport);
+  const PyRef eof = known ? attributes.get(names.eof) : PyRef();
+  PyRef buffer = eof ? attributes.get(names.buffer) : PyRef();
   if (!buffer || known.get() != transport || eof.get() != Py_False ||
       PyByteArray_CheckExact(buffer.get()) == 0) {
     return;
@@ -100,37 +103,44 @@ bool StreamReaderFeed::commit(std::size_t size) {
   return PyByteArray_Resize(buffer_.get(), size_ + static_cast<Py_ssize_t>(size)) == 0;
 }
 
+/// Whether set_result() failed because nobody waits any more; its exception stays set if not.
+bool StreamReaderFeed::is_cancelled(PyObject* waiter) const {
+  PyRef cancelled;
+  {
+    const SetAside exception;
+    cancelled = PyRef::steal(PyObject_CallMethodNoArgs(waiter, state_.names.is_cancelled));
+    if (!cancelled) PyErr_Clear();
+  }
+  if (cancelled.get() == Py_True) PyErr_Clear();
+  return cancelled.get() == Py_True;
+}
+
 bool StreamReaderFeed::wake(bool* is_full) {
   const ModuleState::Names& names = state_.names;
-  PyObject* const reader = reader_.get();
-  const PyRef waiter = attribute(reader, names.waiter);
+  const Attributes reader(reader_.get());
+  const PyRef waiter = reader.get(names.waiter);
   if (!waiter) return false;
   if (waiter.get() != Py_None) {
-    if (PyObject_SetAttr(reader, names.waiter, Py_None) != 0) return false;
-    const PyRef cancelled =
-        PyRef::steal(PyObject_CallMethodNoArgs(waiter.get(), names.is_cancelled));
-    const int is_cancelled = cancelled ? PyObject_IsTrue(cancelled.get()) : -1;
-    if (is_cancelled < 0) return false;
-    if (is_cancelled == 0 &&
-        !PyRef::steal(PyObject_CallMethodOneArg(waiter.get(), names.set_result, Py_None))) {
+    if (!reader.set(names.waiter, Py_None)) return false;
+    if (!PyRef::steal(PyObject_CallMethodOneArg(waiter.get(), names.set_result, Py_None)) &&
+        !is_cancelled(waiter.get())) {
       return false;
     }
   }
-  const PyRef limit = attribute(reader, names.limit);
+  const PyRef limit = reader.get(names.limit);
   const Py_ssize_t bytes = limit ? PyNumber_AsSsize_t(limit.get(), nullptr) : -1;
   if (bytes == -1 && PyErr_Occurred() != nullptr) return false;
   *is_full = PyByteArray_GET_SIZE(buffer_.get()) / 2 > bytes ||
              (PyByteArray_GET_SIZE(buffer_.get()) / 2 == bytes &&
               PyByteArray_GET_SIZE(buffer_.get()) % 2 != 0);
   if (!*is_full) return true;
-  const PyRef paused = attribute(reader, names.paused);
-  const int is_paused = paused ? PyObject_IsTrue(paused.get()) : -1;
+  const int is_paused = reader.is_true(names.paused);
   *is_full = is_paused == 0;
   return is_paused >= 0;
 }
 
 bool StreamReaderFeed::set_paused() {
-  return PyObject_SetAttr(reader_.get(), state_.names.paused, Py_True) == 0;
+  return Attributes(reader_.get()).set(state_.names.paused, Py_True);
 }
 
 }  // namespace penstock::python

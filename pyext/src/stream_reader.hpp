@@ -12,6 +12,10 @@ namespace penstock::python {
 /// StreamReader do what asyncio's do. False, and no exception: no.
 [[nodiscard]] bool is_plain_stream_protocol(const LoopLibrary& library, PyObject* protocol);
 
+/// The reader of a plain StreamReaderProtocol: asyncio's own, or erlang.streams'. Empty, and
+/// perhaps an exception is set: there is none, or one of another class.
+[[nodiscard]] PyRef reader_of(const ModuleState& state, PyObject* protocol);
+
 /// What StreamReader.feed_data() does, without running any Python, for the reader of one
 /// plain StreamReaderProtocol. False: an exception is set.
 ///
@@ -35,6 +39,8 @@ class StreamReaderFeed {
   [[nodiscard]] bool set_paused();
 
  private:
+  [[nodiscard]] bool is_cancelled(PyObject* waiter) const;
+
   const ModuleState& state_;
   PyRef reader_;
   PyRef buffer_;

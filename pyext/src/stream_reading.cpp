@@ -7,6 +7,7 @@
 #include <cstring>
 #include <utility>
 
+#include "stream_read.hpp"
 #include "stream_reader.hpp"
 #include "stream_transport.hpp"
 
@@ -53,12 +54,21 @@ bool StreamTransport::set_protocol(PyObject* protocol) {
       if (PyErr_ExceptionMatches(PyExc_AttributeError) == 0) return false;
       PyErr_Clear();
     }
-    if (is_plain_stream_protocol(state().loops, protocol)) style = Style::reader;
+    if (is_plain_stream_protocol(state().loops, protocol)) {
+      style = Style::reader;
+      speed_up_reader(protocol);
+    }
   }
   style_ = style;
   take_data_ = std::move(take_data);
   take_update_ = std::move(take_update);
   return Transport::set_protocol(protocol);
+}
+
+/// Without it the reader is asyncio's own, which is as good.
+void StreamTransport::speed_up_reader(PyObject* protocol) {
+  const PyRef reader = reader_of(state(), protocol);
+  if (!reader || !give_fast_read(state().loops, reader.get(), core().object())) PyErr_Clear();
 }
 
 bool StreamTransport::read() {

@@ -60,6 +60,7 @@ class StreamTransport final : public Transport {
   void drop_queue() override { queue_.clear(); }
   [[nodiscard]] bool connection_lost() override;
 
+  void speed_up_reader(PyObject* protocol);
   [[nodiscard]] Read read_bytes();
   [[nodiscard]] Read read_into_buffer();
   [[nodiscard]] Read read_into_reader();

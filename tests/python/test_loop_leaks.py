@@ -76,6 +76,23 @@ async def sockets() -> None:
         loop.sock_recv(one, 5).close()
 
 
+async def streams() -> None:
+    mine, its = socket.socketpair()
+    with its:
+        reader, writer = await asyncio.open_connection(sock=mine)
+        its.send(b"abc")
+        assert await reader.read(2) == b"ab"
+        assert await reader.read(2) == b"c"
+        given_up = asyncio.create_task(reader.read(2))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        reader.read(5)
+    assert await reader.read(2) == b""
+    writer.close()
+    await writer.wait_closed()
+
+
 CHANNEL = Channel(_native._new_channel())
 
 
@@ -91,10 +108,12 @@ async def spawned() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [callbacks, failures, tasks, sockets, channels, spawned], ids=lambda body: body.__name__
+    "body", [callbacks, failures, tasks, sockets, streams, channels, spawned],
+    ids=lambda body: body.__name__
 )
 def test_on_one_loop(body: Callable[[], Coroutine[Any, Any, None]]) -> None:
     loop = our_loop()
+    loop.run_until_complete(asyncio.sleep(0.0001))  # sleep: it has slept
     fds = open_fds()
     try:
         asyncio.set_event_loop(loop)
