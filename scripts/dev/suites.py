@@ -25,6 +25,9 @@ TSAN = {"TSAN_OPTIONS": f"exitcode=66:suppressions={ROOT}/tests/system/tsan.supp
 TSAN_VM = {"TSAN_OPTIONS": "detect_deadlocks=0:ignore_noninstrumented_modules=1:exitcode=66:"
                            f"suppressions={ROOT}/tests/system/tsan_vm.supp"}
 
+# Of the same C++ that the release build has had its full number of.
+FEWER_EXAMPLES = {"PENSTOCK_EXAMPLES": "100"}
+
 
 @cache
 def preload(library: str) -> str:
@@ -237,7 +240,7 @@ def _other_pythons() -> list[Step]:
             continue
         folder = f"python-{version}"
         steps.append(build.for_python(version))
-        run = pytest(f"pytest-{version}", f"Python API {about}", folder, python)
+        run = pytest(f"pytest-{version}", f"Python API {about}", folder, python, FEWER_EXAMPLES)
         steps.append(Step(run.name, run.about, run.body, (f"build-{version}",)))
         run = asyncio_tests(f"asyncio-{version}", f"CPython's loop tests {about}", folder, python,
                             "io_uring")
@@ -278,7 +281,8 @@ def steps() -> list[Step]:
         common_test("ct-tsan", "Common Test, TSAN in the VM", ("build-tsan",),
                     build.BUILD / "tsan/priv", TSAN_VM | {"LD_PRELOAD": preload("libtsan.so")}),
         pytest("pytest-asan", "Python API, ASAN and UBSAN", "asan", None,
-               ASAN | {"LD_PRELOAD": preload("libasan.so"), "PYTHONMALLOC": "malloc"}),
+               ASAN | FEWER_EXAMPLES | {"LD_PRELOAD": preload("libasan.so"),
+                                        "PYTHONMALLOC": "malloc"}),
         *_other_pythons(),
         Step("install", "as a rebar3 and as a mix dependency", _install, ("build-erlang",)),
         Step("docs", "every snippet of README.md and docs/", _docs,

@@ -16,6 +16,8 @@ import pytest
 from erlang import ByteChannel, Channel, _native
 
 HANG_S = 180.0
+# Of a property. 100000 is a night's work.
+EXAMPLES = int(os.environ.get("PENSTOCK_EXAMPLES", "400"))
 MakeLoop = Callable[[], asyncio.AbstractEventLoop]
 Play = Callable[[Coroutine[Any, Any, Any]], Any]
 

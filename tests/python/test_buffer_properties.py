@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 
 import streams
+from conftest import EXAMPLES
 from erlang import PyBuffer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -156,7 +157,8 @@ class Pair:
         assert self.buffer.tell() == self.reference.tell()
 
 
-@settings(max_examples=2000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5 * EXAMPLES, deadline=None, database=None,
+          suppress_health_check=list(HealthCheck))
 @given(parts=pieces, known=st.booleans(), retains=st.booleans(), steps=operations)
 def test_a_buffer_is_like_bytes_io(
     parts: list[tuple[bytes, bool]],
@@ -173,7 +175,7 @@ def test_a_buffer_is_like_bytes_io(
         assert view == expected
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=EXAMPLES, deadline=None, database=None)
 @given(
     parts=pieces,
     how=st.sampled_from(list(streams.ENDS)),

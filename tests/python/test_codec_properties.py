@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import math
-import os
 
 import erlang
+from conftest import EXAMPLES
 from erlang._native import _decode, _encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-# PENSTOCK_EXAMPLES=100000 is a night's work.
-EXAMPLES = int(os.environ.get("PENSTOCK_EXAMPLES", "400"))
 
 plain_floats = st.floats(allow_nan=False, allow_infinity=False)
 keys = st.recursive(
