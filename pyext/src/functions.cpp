@@ -189,11 +189,11 @@ PyMethodDef module_functions[] = {
     {"schedule", function(schedule), METH_FASTCALL | METH_KEYWORDS,
      "schedule(name, /, *args)\n--\n\n"
      "Return a marker: returned to Erlang, the call goes on with an Erlang function."},
-    {"schedule_py", function(schedule_py), METH_VARARGS | METH_KEYWORDS,
+    {"schedule_py", function(schedule_py), METH_FASTCALL | METH_KEYWORDS,
      "schedule_py(module, func, args=None, kwargs=None)\n--\n\n"
      "Return a marker: returned to Erlang, the call goes on with a Python function, behind all\n"
      "requests that wait for the context. The arguments are converted as those from Erlang are."},
-    {"schedule_inline", function(schedule_inline), METH_VARARGS | METH_KEYWORDS,
+    {"schedule_inline", function(schedule_inline), METH_FASTCALL | METH_KEYWORDS,
      "schedule_inline(module, func, args=None, kwargs=None)\n--\n\n"
      "Return a marker: returned to Erlang, the call goes on with a Python function, after one other\n"
      "request had its turn. The arguments stay what they are."},

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 
+#include "arguments.hpp"
 #include "penstock/shim.hpp"
 #include "types.hpp"
 
@@ -109,10 +110,20 @@ struct PythonFunction {
   PyObject* kwargs = nullptr;
 
   /// False: TypeError is set.
-  bool parse(const char* format, PyObject* given, PyObject* keywords) {
-    static const char* const names[] = {"module", "func", "args", "kwargs", nullptr};
-    if (PyArg_ParseTupleAndKeywords(given, keywords, format, const_cast<char**>(names), &module,
-                                    &function, &args, &kwargs) == 0) {
+  bool parse(const Arguments& given) {
+    if (!assign(given, 4,
+                {{"module", &module}, {"func", &function}, {"args", &args}, {"kwargs", &kwargs}})) {
+      return false;
+    }
+    if (module == nullptr || function == nullptr) {
+      PyErr_Format(PyExc_TypeError, "%s() takes the name of a module and that of a function",
+                   given.function);
+      return false;
+    }
+    for (PyObject* const name : {module, function}) {
+      if (PyUnicode_Check(name) != 0) continue;
+      PyErr_Format(PyExc_TypeError, "%s() takes names as str, not '%.200s'", given.function,
+                   Py_TYPE(name)->tp_name);
       return false;
     }
     if (kwargs == Py_None) kwargs = nullptr;
@@ -159,16 +170,18 @@ PyObject* schedule(PyObject* module, PyObject* const* args, Py_ssize_t count, Py
                     nullptr, nullptr);
 }
 
-PyObject* schedule_py(PyObject* module, PyObject* args, PyObject* keywords) {
+PyObject* schedule_py(PyObject* module, PyObject* const* args, Py_ssize_t count,
+                      PyObject* keywords) {
   PythonFunction function;
-  if (!function.parse("UU|OO:schedule_py", args, keywords)) return nullptr;
+  if (!function.parse({"schedule_py", args, count, keywords})) return nullptr;
   return new_marker(state_of(module).schedule_marker_type, function.module, function.function,
                     function.tuple(), function.kwargs, nullptr);
 }
 
-PyObject* schedule_inline(PyObject* module, PyObject* args, PyObject* keywords) {
+PyObject* schedule_inline(PyObject* module, PyObject* const* args, Py_ssize_t count,
+                          PyObject* keywords) {
   PythonFunction function;
-  if (!function.parse("UU|OO:schedule_inline", args, keywords)) return nullptr;
+  if (!function.parse({"schedule_inline", args, count, keywords})) return nullptr;
   return new_marker(state_of(module).inline_marker_type, function.module, function.function,
                     function.tuple(), function.kwargs, PyEval_GetGlobals());
 }

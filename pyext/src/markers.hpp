@@ -28,8 +28,10 @@ struct MarkerObject {
 
 /// erlang.schedule, schedule_py, schedule_inline, consume_time_slice.
 PyObject* schedule(PyObject* module, PyObject* const* args, Py_ssize_t count, PyObject* keywords);
-PyObject* schedule_py(PyObject* module, PyObject* args, PyObject* keywords);
-PyObject* schedule_inline(PyObject* module, PyObject* args, PyObject* keywords);
+PyObject* schedule_py(PyObject* module, PyObject* const* args, Py_ssize_t count,
+                      PyObject* keywords);
+PyObject* schedule_inline(PyObject* module, PyObject* const* args, Py_ssize_t count,
+                          PyObject* keywords);
 PyObject* consume_time_slice(PyObject* module, PyObject* percent);
 
 /// A piece of work begins on this thread: its time slice does.
