@@ -20,6 +20,7 @@ from typing import (
 )
 
 _T_co = TypeVar("_T_co", covariant=True)
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 class _ChannelInfo(TypedDict):
     size: int
@@ -472,10 +473,8 @@ is_main_interpreter: bool
 
 def _prepare_loops() -> None: ...
 
-class _StreamReading:
-    """What erlang.streams.StreamReader has instead of asyncio's methods."""
-
-    def read(self, n: int = -1) -> Coroutine[Any, Any, bytes]: ...
+def _stream_read_method(original: _F, /) -> _F:
+    """Return what does the same in C++ for readers of erlang.streams.StreamReader."""
 
 class LoopCore:
     """The C++ half of erlang.ErlangEventLoop, whose first base it is: the methods of

@@ -14,6 +14,24 @@ PyObject* stop_with(PySendResult outcome, PyObject* result) {
   return nullptr;
 }
 
+void refuse_stop_iteration() {
+  if (PyErr_ExceptionMatches(PyExc_StopIteration) == 0) return;
+  PyObject* type = nullptr;
+  PyObject* value = nullptr;
+  PyObject* traceback = nullptr;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  const PyRef stop = PyRef::steal(value);
+  drop(type);
+  drop(traceback);
+  PyErr_SetString(PyExc_RuntimeError, "coroutine raised StopIteration");
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  PyException_SetCause(value, PyRef::borrow(stop.get()).take());
+  PyException_SetContext(value, PyRef::borrow(stop.get()).take());
+  PyErr_Restore(type, value, traceback);
+}
+
 const char* method_of(const char* qualified_name) noexcept {
   const char* const dot = std::strchr(qualified_name, '.');
   return dot == nullptr ? qualified_name : dot + 1;

@@ -10,6 +10,9 @@ namespace penstock::python {
 /// reference to `result`.
 [[nodiscard]] PyObject* stop_with(PySendResult outcome, PyObject* result);
 
+/// An exception of a coroutine that is a StopIteration would be taken for its result (PEP 479).
+void refuse_stop_iteration();
+
 /// For errors: "async_receive" of "Channel.async_receive".
 [[nodiscard]] const char* method_of(const char* qualified_name) noexcept;
 
@@ -37,14 +40,11 @@ class Coroutine {
   static PySendResult send(PyObject* object, PyObject*, PyObject** result) {
     Object& self = of(object);
     *result = nullptr;
-    if (!may_run(self)) return PYGEN_ERROR;
-    if (self.is_done) {
-      PyErr_Format(PyExc_RuntimeError, "cannot reuse an awaited %s()", method_of(NameOf(self)));
-      return PYGEN_ERROR;
-    }
+    if (!may_run(self) || !may_go_on(self)) return PYGEN_ERROR;
     self.is_running = true;
     const PySendResult outcome = Resume(self, result);
     self.is_running = false;
+    if (outcome == PYGEN_ERROR) refuse_stop_iteration();
     return outcome;
   }
 
@@ -59,9 +59,10 @@ class Coroutine {
   static PyObject* throw_into(PyObject* object, PyObject* args) {
     Thrown thrown;
     Object& self = of(object);
-    if (!thrown.parse(args) || !may_run(self)) return nullptr;
-    if (!self.is_done) Cancel(self);
+    if (!thrown.parse(args) || !may_run(self) || !may_go_on(self)) return nullptr;
+    Cancel(self);
     thrown.raise();
+    refuse_stop_iteration();
     return nullptr;
   }
 
@@ -100,6 +101,14 @@ class Coroutine {
       PyErr_Format(PyExc_RuntimeError, "%s() is already executing", method_of(NameOf(self)));
     }
     return !self.is_running;
+  }
+
+  /// Same.
+  static bool may_go_on(const Object& self) {
+    if (self.is_done) {
+      PyErr_Format(PyExc_RuntimeError, "cannot reuse an awaited %s()", method_of(NameOf(self)));
+    }
+    return !self.is_done;
   }
 };
 

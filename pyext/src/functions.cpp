@@ -9,6 +9,7 @@
 #include "markers.hpp"
 #include "opaque.hpp"
 #include "penstock/host.hpp"
+#include "stream_read.hpp"
 #include "timeouts.hpp"
 
 namespace penstock::python {
@@ -204,6 +205,7 @@ PyMethodDef module_functions[] = {
      "consume_time_slice(percent, /)\n--\n\n"
      "Count percent (1 to 100) of a time slice of 1 ms as used, beside the time that has passed.\n"
      "Return whether it is used up, and the work is to be split."},
+    {"_stream_read_method", stream_read_method, METH_O, nullptr},
     {"_prepare_loops", prepare_loops, METH_NOARGS,
      "_prepare_loops()\n--\n\nFind in asyncio what loops need."},
     {nullptr, nullptr, 0, nullptr},

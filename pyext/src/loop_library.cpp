@@ -22,8 +22,8 @@ bool find_for_transports(LoopLibrary& library) {
   return find(library.transport_socket, "asyncio.trsock", "TransportSocket") &&
          find(library.logger, "asyncio.log", "logger") &&
          find(library.buffered_protocol, "asyncio", "BufferedProtocol") &&
-         find(library.stream_reader, "asyncio", "StreamReader") &&
-         find(library.stream_reader_protocol, "asyncio", "StreamReaderProtocol") &&
+         find(library.stream_reader, "asyncio.streams", "StreamReader") &&
+         find(library.stream_reader_protocol, "asyncio.streams", "StreamReaderProtocol") &&
          find(library.fast_stream_reader, "erlang.streams", "StreamReader");
 }
 

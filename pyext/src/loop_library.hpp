@@ -24,7 +24,7 @@ struct LoopLibrary {
   PyTypeObject* datagram_transport_type = nullptr;
   PyTypeObject* socket_type = nullptr;  ///< See SocketAwaitable.
   PyTypeObject* stream_read_type = nullptr;
-  PyTypeObject* stream_reading_type = nullptr;  ///< See StreamRead.
+  PyTypeObject* read_method_type = nullptr;  ///< See StreamRead.
 
   PyObject* future_class = nullptr;
   PyObject* task_class = nullptr;
@@ -64,8 +64,7 @@ struct LoopLibrary {
   void for_each_type(Function function) {
     for (PyTypeObject** const type :
          {&core_type, &handle_type, &timer_type, &socket_type, &transport_type,
-          &stream_transport_type, &datagram_transport_type, &stream_read_type,
-          &stream_reading_type}) {
+          &stream_transport_type, &datagram_transport_type, &stream_read_type, &read_method_type}) {
       function(*type);
     }
   }

@@ -102,6 +102,7 @@ bool for_each_name(Function function, ModuleState::Names& names) {
       {&names.eof, "_eof"},
       {&names.loop, "_loop"},
       {&names.result, "result"},
+      {&names.read, "read"},
       {&names.exception, "_exception"},
       {&names.maybe_resume_transport, "_maybe_resume_transport"},
   };

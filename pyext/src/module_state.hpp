@@ -109,6 +109,7 @@ struct ModuleState {
     PyObject* data = nullptr;
     PyObject* loop = nullptr;
     PyObject* result = nullptr;
+    PyObject* read = nullptr;
     PyObject* exception = nullptr;
     PyObject* maybe_resume_transport = nullptr;
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "stream_read.hpp"
 
+#include <structmember.h>
+
 #include <algorithm>
+#include <cstddef>
 #include <utility>
-#include <vector>
 
 #include "attributes.hpp"
 #include "coroutine.hpp"
@@ -29,9 +31,11 @@ void stop_waiting(StreamRead& self) {
   }
 }
 
-void cancel(StreamRead& self) {
+/// A task keeps its coroutine for as long as it lives, and shall not keep the reader.
+void finish(StreamRead& self) {
   self.is_done = true;
   stop_waiting(self);
+  drop(std::exchange(self.reader, nullptr));
 }
 
 /// As asyncio: who waits while reading is paused would wait for ever. False: an exception is set.
@@ -65,6 +69,12 @@ bool start_waiting(StreamRead& self, const Attributes& reader) {
   return true;
 }
 
+/// 1, 0, or -1: an exception is set.
+int is_over(const StreamRead& self) {
+  const PyRef done = PyRef::steal(PyObject_CallMethodNoArgs(self.future, self.state->names.done));
+  return done ? PyObject_IsTrue(done.get()) : -1;
+}
+
 /// False: the exception of whoever ended the wait is set.
 bool end_wait(StreamRead& self) {
   const PyRef future = PyRef::borrow(self.future);
@@ -81,8 +91,10 @@ bool check_exception(const PyRef& exception) {
   if (!exception || exception.get() == Py_None) return static_cast<bool>(exception);
   if (PyExceptionInstance_Check(exception.get())) {
     PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
+  } else if (PyExceptionClass_Check(exception.get())) {
+    PyErr_SetNone(exception.get());
   } else {
-    PyErr_SetObject(exception.get(), nullptr);
+    PyErr_SetString(PyExc_TypeError, "exceptions must derive from BaseException");
   }
   return false;
 }
@@ -99,17 +111,23 @@ PyRef take(const StreamRead& self, PyObject* buffer) {
 }
 
 PySendResult fail(StreamRead& self) {
-  cancel(self);
+  finish(self);
   return PYGEN_ERROR;
 }
 
 PySendResult resume(StreamRead& self, PyObject** result) {
   const ModuleState::Names& names = self.state->names;
-  const Attributes reader(self.reader);
   const bool has_waited = self.future != nullptr;
-  if (!(has_waited ? end_wait(self) : check_exception(reader.get(names.exception)))) {
-    return fail(self);
+  if (has_waited) {
+    const int over = is_over(self);
+    if (over == 0) {
+      PyErr_SetString(PyExc_RuntimeError, "read() is being awaited already");
+      return PYGEN_ERROR;  // Of somebody else. It goes on for those whose wait it is.
+    }
+    if (over < 0 || !end_wait(self)) return fail(self);
   }
+  const Attributes reader(self.reader);
+  if (!has_waited && !check_exception(reader.get(names.exception))) return fail(self);
   const PyRef buffer = reader.get(names.buffer);
   if (!buffer) return fail(self);
   if (PyByteArray_Check(buffer.get()) == 0) {
@@ -130,14 +148,14 @@ PySendResult resume(StreamRead& self, PyObject** result) {
                                              self.reader, names.maybe_resume_transport)))) {
     return fail(self);
   }
-  self.is_done = true;
+  finish(self);
   *result = bytes.take();
   return PYGEN_RETURN;
 }
 
 const char* name_of(const StreamRead&) { return "StreamReader.read"; }
 
-using Methods = Coroutine<StreamRead, resume, cancel, name_of>;
+using Methods = Coroutine<StreamRead, resume, finish, name_of>;
 
 // Life
 // ---------------------------------------------------------------------------------------------
@@ -150,10 +168,7 @@ int read_traverse(PyObject* object, visitproc visit, void* arg) {
 }
 
 int read_clear(PyObject* object) {
-  StreamRead& self = as_read(object);
-  if (self.reader == nullptr) return 0;
-  cancel(self);
-  drop(std::exchange(self.reader, nullptr));
+  finish(as_read(object));
   return 0;
 }
 
@@ -195,47 +210,91 @@ PyObject* new_read(ModuleState& state, PyObject* reader, Py_ssize_t limit) {
   return object;
 }
 
-// The reader
+// The method
 // ---------------------------------------------------------------------------------------------
 
-/// All that is not `read(n)` of a number of bytes is asyncio's own.
-PyObject* asyncio_read(const ModuleState& state, PyObject* self, PyObject* const* args,
-                       Py_ssize_t count, PyObject* keywords) {
-  const PyRef function = PyRef::steal(PyObject_GetAttrString(state.loops.stream_reader, "read"));
-  if (!function) return nullptr;
-  std::vector<PyObject*> all{self};
-  const Py_ssize_t total = count + (keywords == nullptr ? 0 : PyTuple_GET_SIZE(keywords));
-  all.insert(all.end(), args, args + total);
-  return PyObject_Vectorcall(function.get(), all.data(), static_cast<std::size_t>(count + 1),
-                             keywords);
-}
-
-PyObject* read(PyObject* self, PyTypeObject* type, PyObject* const* args, Py_ssize_t count,
-               PyObject* keywords) {
-  ModuleState& state = **static_cast<ModuleState**>(PyType_GetModuleState(type));
-  if (count == 1 && keywords == nullptr && PyLong_CheckExact(args[0])) {
-    const Py_ssize_t limit = PyLong_AsSsize_t(args[0]);
-    if (limit > 0) return new_read(state, self, limit);
-    PyErr_Clear();
-  }
-  return asyncio_read(state, self, args, count, keywords);
-}
-
-PyMethodDef reader_methods[] = {
-    {"read", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(read)),
-     METH_METHOD | METH_FASTCALL | METH_KEYWORDS, nullptr},
-    {nullptr, nullptr, 0, nullptr},
+/// `reader.read(n)` calls it without looking it up as an attribute of the reader; whoever does look
+/// (inspect, functools, a mock) gets asyncio's own method, which does the same.
+struct StreamReadMethod {
+  PyObject_HEAD ModuleState* state;
+  vectorcallfunc call;
+  PyObject* original;  ///< asyncio.StreamReader.read when it was made.
 };
 
-PyType_Slot reader_slots[] = {
-    {Py_tp_methods, reader_methods},
+StreamReadMethod& as_method(PyObject* object) noexcept {
+  return *reinterpret_cast<StreamReadMethod*>(object);
+}
+
+/// Whether the first argument is a reader whose class and asyncio's are as they were.
+bool is_plain(const StreamReadMethod& self, PyObject* reader) {
+  const LoopLibrary& library = self.state->loops;
+  auto* const base = reinterpret_cast<PyTypeObject*>(library.stream_reader);
+  return reinterpret_cast<PyObject*>(Py_TYPE(reader)) == library.fast_stream_reader &&
+         _PyType_Lookup(base, self.state->names.read) == self.original;
+}
+
+PyObject* call_method(PyObject* object, PyObject* const* args, std::size_t flags,
+                      PyObject* keywords) {
+  const StreamReadMethod& self = as_method(object);
+  if (PyVectorcall_NARGS(flags) == 2 && keywords == nullptr && PyLong_CheckExact(args[1]) &&
+      is_plain(self, args[0])) {
+    const Py_ssize_t limit = PyLong_AsSsize_t(args[1]);
+    if (limit > 0) return new_read(*self.state, args[0], limit);
+    PyErr_Clear();
+  }
+  const PyRef own =
+      PyRef::steal(PyObject_GetAttr(self.state->loops.stream_reader, self.state->names.read));
+  return own ? PyObject_Vectorcall(own.get(), args, flags & ~PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                   keywords)
+             : nullptr;
+}
+
+PyObject* get_method(PyObject* object, PyObject* reader, PyObject* type) {
+  const StreamReadMethod& self = as_method(object);
+  PyRef own =
+      PyRef::steal(PyObject_GetAttr(self.state->loops.stream_reader, self.state->names.read));
+  if (!own) return nullptr;
+  const descrgetfunc bind = Py_TYPE(own.get())->tp_descr_get;
+  return bind == nullptr ? own.take() : bind(own.get(), reader, type);
+}
+
+int method_traverse(PyObject* object, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(object));
+  Py_VISIT(as_method(object).original);
+  return 0;
+}
+
+int method_clear(PyObject* object) {
+  drop(std::exchange(as_method(object).original, nullptr));
+  return 0;
+}
+
+void method_dealloc(PyObject* object) {
+  PyObject_GC_UnTrack(object);
+  (void)method_clear(object);
+  free_instance(object);
+}
+
+PyMemberDef method_members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(StreamReadMethod, call), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr},
+};
+
+PyType_Slot method_slots[] = {
+    {Py_tp_dealloc, reinterpret_cast<void*>(method_dealloc)},
+    {Py_tp_traverse, reinterpret_cast<void*>(method_traverse)},
+    {Py_tp_clear, reinterpret_cast<void*>(method_clear)},
+    {Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
+    {Py_tp_descr_get, reinterpret_cast<void*>(get_method)},
+    {Py_tp_members, method_members},
     {0, nullptr},
 };
 
-// Instances have no state: a type beside asyncio.StreamReader among the bases of another.
-PyType_Spec reader_spec = {"erlang._native._StreamReading", sizeof(PyObject), 0,
-                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
-                           reader_slots};
+PyType_Spec method_spec = {"erlang.StreamReadMethod", sizeof(StreamReadMethod), 0,
+                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+                               Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR |
+                               Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                           method_slots};
 
 }  // namespace
 
@@ -247,9 +306,21 @@ bool give_fast_read(const LoopLibrary& library, PyObject* reader, PyObject* loop
          PyObject_SetAttrString(reader, "__class__", library.fast_stream_reader) == 0;
 }
 
+PyObject* stream_read_method(PyObject* module, PyObject* original) {
+  ModuleState& state = state_of(module);
+  StreamReadMethod* const self = PyObject_GC_New(StreamReadMethod, state.loops.read_method_type);
+  if (self == nullptr) return nullptr;
+  self->state = &state;
+  self->call = call_method;
+  self->original = PyRef::borrow(original).take();
+  auto* const object = reinterpret_cast<PyObject*>(self);
+  PyObject_GC_Track(object);
+  return object;
+}
+
 bool add_stream_read_types(PyObject* module, ModuleState& state) {
   return make_type(module, spec, state.loops.stream_read_type) &&
-         add_type(module, reader_spec, state.loops.stream_reading_type);
+         make_type(module, method_spec, state.loops.read_method_type);
 }
 
 }  // namespace penstock::python

@@ -115,6 +115,20 @@ bool StreamReaderFeed::is_cancelled(PyObject* waiter) const {
   return cancelled.get() == Py_True;
 }
 
+/// Whether there is more than twice the limit: 1, 0, or -1: an exception is set.
+int StreamReaderFeed::exceeds_twice(PyObject* limit) const {
+  const Py_ssize_t size = PyByteArray_GET_SIZE(buffer_.get());
+  if (PyLong_CheckExact(limit)) {
+    int overflow = 0;
+    const long long bytes = PyLong_AsLongLongAndOverflow(limit, &overflow);
+    if (overflow == 0) return size - size / 2 > bytes ? 1 : 0;
+  }
+  const PyRef there = PyRef::steal(PyLong_FromSsize_t(size));
+  const PyRef two = PyRef::steal(PyLong_FromLong(2));
+  const PyRef twice = there && two ? PyRef::steal(PyNumber_Multiply(two.get(), limit)) : PyRef();
+  return twice ? PyObject_RichCompareBool(there.get(), twice.get(), Py_GT) : -1;
+}
+
 bool StreamReaderFeed::wake(bool* is_full) {
   const ModuleState::Names& names = state_.names;
   const Attributes reader(reader_.get());
@@ -128,11 +142,9 @@ bool StreamReaderFeed::wake(bool* is_full) {
     }
   }
   const PyRef limit = reader.get(names.limit);
-  const Py_ssize_t bytes = limit ? PyNumber_AsSsize_t(limit.get(), nullptr) : -1;
-  if (bytes == -1 && PyErr_Occurred() != nullptr) return false;
-  *is_full = PyByteArray_GET_SIZE(buffer_.get()) / 2 > bytes ||
-             (PyByteArray_GET_SIZE(buffer_.get()) / 2 == bytes &&
-              PyByteArray_GET_SIZE(buffer_.get()) % 2 != 0);
+  const int exceeds = limit ? exceeds_twice(limit.get()) : -1;
+  if (exceeds < 0) return false;
+  *is_full = exceeds > 0;
   if (!*is_full) return true;
   const int is_paused = reader.is_true(names.paused);
   *is_full = is_paused == 0;

@@ -40,6 +40,7 @@ class StreamReaderFeed {
 
  private:
   [[nodiscard]] bool is_cancelled(PyObject* waiter) const;
+  [[nodiscard]] int exceeds_twice(PyObject* limit) const;
 
   const ModuleState& state_;
   PyRef reader_;

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
+import inspect
 import socket
 import warnings
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,7 +17,7 @@ from unittest import mock
 
 import erlang
 import pytest
-from conftest import Play, our_loop
+from conftest import Play, our_loop, until
 from erlang import streams
 
 @asynccontextmanager
@@ -260,12 +263,17 @@ def test_driven_by_hand() -> None:
             assert asyncio.iscoroutine(read)
             assert (read.__name__, read.__qualname__) == ("StreamReader.read",) * 2
             waiter = read.send(None)
+            with pytest.raises(RuntimeError, match="being awaited already"):
+                read.send(None)
             assert reader._waiter is waiter  # type: ignore[attr-defined]
-            with pytest.raises(asyncio.InvalidStateError):
+            waiter.set_exception(KeyError("told"))
+            with pytest.raises(KeyError, match="told"):
                 read.send(None)
             assert reader._waiter is None  # type: ignore[attr-defined]
             with pytest.raises(RuntimeError, match="cannot reuse an awaited read"):
                 read.send(None)
+            with pytest.raises(RuntimeError, match="cannot reuse an awaited read"):
+                read.throw(KeyError())
             closed: Any = reader.read(5)
             closed.send(None)
             closed.close()
@@ -284,6 +292,122 @@ def test_driven_by_hand() -> None:
             assert await reader.read(5) == b"abc"
 
     erlang.run(main())
+
+
+def test_two_that_await_the_same(play: Play) -> None:
+    async def main() -> None:
+        async with pair() as (reader, its):
+            read = reader.read(5)
+
+            async def awaiting() -> bytes:
+                return await read
+
+            first = await waiting(awaiting())
+            with pytest.raises(RuntimeError, match="being awaited already"):
+                await awaiting()
+            its.send(b"abc")
+            assert await first == b"abc"
+
+    play(main())
+
+
+def test_a_task_that_is_done_keeps_no_reader(play_ours: Play) -> None:
+    async def main() -> None:
+        async with pair() as (reader, its):
+            its.send(b"abc")
+            done = await waiting(reader.read(5))
+            await done
+            cancelled = await waiting(reader.read(5))
+            cancelled.cancel()
+            await asyncio.wait([cancelled])
+            gone = weakref.ref(reader)
+        del reader
+        await until(lambda: gc.collect() >= 0 and gone() is None)
+
+    play_ours(main())
+
+
+def test_a_stop_iteration_is_no_result(play: Play) -> None:
+    async def main() -> None:
+        async with pair() as (reader, _):
+            reader.set_exception(StopIteration(5))
+            with pytest.raises(RuntimeError, match="coroutine raised StopIteration"):
+                await asyncio.create_task(reader.read(5))
+            reader._exception = 7  # type: ignore[attr-defined]
+            with pytest.raises(TypeError, match="exceptions must derive"):
+                await reader.read(5)
+
+    play(main())
+
+
+def test_who_looks_at_the_method_sees_asyncios(play: Play) -> None:
+    async def main() -> None:
+        async with pair() as (reader, its):
+            assert inspect.iscoroutinefunction(reader.read)
+            assert asyncio.iscoroutinefunction(type(reader).read)
+            assert inspect.signature(reader.read) == inspect.signature(
+                asyncio.StreamReader.read.__get__(reader))
+            assert reader.read.__doc__ == asyncio.StreamReader.read.__doc__
+            assert isinstance(mock.create_autospec(reader).read, mock.AsyncMock)
+            its.send(b"abcdef")
+            read = reader.read
+            assert [await read(2), await functools.partial(read, 2)()] == [b"ab", b"cd"]
+            assert await type(reader).read(reader, 2) == b"ef"
+
+    play(main())
+
+
+def test_what_is_patched_later(play: Play) -> None:
+    async def fake(*_: object) -> bytes:
+        return b"fake"
+
+    async def main() -> None:
+        async with pair() as (reader, its):
+            with mock.patch.object(asyncio.StreamReader, "read", fake):
+                assert await reader.read(5) == b"fake"
+            with mock.patch.object(reader, "read", fake):
+                assert await reader.read(5) == b"fake"
+            its.send(b"abc")
+            assert await reader.read(5) == b"abc"
+
+    play(main())
+
+
+def test_who_inherits_from_ours_is_heard() -> None:
+    class Own(streams.StreamReader):
+        waits = 0
+
+        async def _wait_for_data(self, name: str) -> None:
+            type(self).waits += 1
+            await super()._wait_for_data(name)  # type: ignore[misc]
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        reader = Own()
+        mine, its = socket.socketpair()
+        transport, _ = await loop.create_connection(
+            lambda: asyncio.StreamReaderProtocol(reader), sock=mine)
+        task = await waiting(reader.read(5))
+        its.send(b"abc")
+        assert await task == b"abc"
+        assert Own.waits == 1
+        its.close()
+        transport.close()
+
+    erlang.run(main())
+
+
+@pytest.mark.parametrize("limit", [1, 2.5, 2**70, float("inf")])
+def test_any_limit(play: Play, limit: Any) -> None:
+    async def main() -> None:
+        async with pair(limit=limit) as (reader, its):
+            for size in (1, 2, 3, 5, 6, 100):
+                its.send(b"x" * size)
+                got = b""
+                while len(got) < size:
+                    got += await reader.read(2)
+
+    play(main())
 
 
 @pytest.mark.parametrize("break_it", [
