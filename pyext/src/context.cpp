@@ -35,7 +35,7 @@ struct Context::Thread final : public Target {
   void tell_start(std::string what_failed);
   /// The next request: false: there are no more. With `or_none` it does not wait, and may be empty.
   bool next(Message& request, bool or_none);
-  bool next_at_once(Message& request);
+  bool next_at_once(Message& request, bool or_none);
   bool wait_for_next(Message& request, bool or_none);
   void drop_queued();
 
@@ -147,19 +147,19 @@ void Context::Thread::serve() {
 }
 
 /// Keeps the GIL between requests, for as long as others would let it have it: giving it away and
-/// taking it back costs more than a short request.
-bool Context::Thread::next_at_once(Message& request) {
+/// taking it back costs more than a short request, or a hop of a chain.
+bool Context::Thread::next_at_once(Message& request, bool or_none) {
   std::int64_t const now = now_ns();
-  if (now - has_gil_since_ns > kKeepGil_ns || requests->try_receive(request) != Status::ok) {
-    return false;
-  }
+  if (now - has_gil_since_ns > kKeepGil_ns) return false;
+  const Status status = requests->try_receive(request);
+  if (status != Status::ok && !(or_none && status == Status::empty)) return false;
   if (!parking().must_stop(&interrupts)) return true;
   request.clear();  // Dropped, a call answers.
   return false;
 }
 
 bool Context::Thread::next(Message& request, bool or_none) {
-  if (next_at_once(request)) return true;
+  if (next_at_once(request, or_none)) return true;
   const bool has_next = wait_for_next(request, or_none);
   has_gil_since_ns = now_ns();
   return has_next;
