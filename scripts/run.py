@@ -85,6 +85,8 @@ def measure() -> int:
 
 
 def main(arguments: list[str]) -> int:
+    # A shell has it ignored in what it starts in the background; tests that interrupt would wait.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     match arguments:
         case ["test", *names]:
             return test(names)

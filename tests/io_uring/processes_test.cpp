@@ -147,19 +147,25 @@ TEST_P(Processes, ChildGoesOnAlone) {
 
 TEST_P(Processes, ChildWakesItselfOnly) {
   EXPECT_TRUE(wait(1'000).empty());
-  reactor->prepare_to_wait();
-  EXPECT_TRUE(in_child([&] {
-    std::int64_t const until = deadline();
+  // The parent's wait may end for no reason (the kernel's work for a ring of another test), now and
+  // then. If children woke it, it would end early each time.
+  bool has_slept_on = false;
+  for (int round = 0; round < 20 && !has_slept_on; ++round) {
     reactor->prepare_to_wait();
-    reactor->wake();
+    EXPECT_TRUE(in_child([&] {
+      std::int64_t const until = deadline();
+      reactor->prepare_to_wait();
+      reactor->wake();
+      EXPECT_TRUE(reactor->wait(until).empty());
+      reactor->after_wait();
+      return now_ns() < until;
+    }));
+    std::int64_t const until = now_ns() + 20'000'000;
     EXPECT_TRUE(reactor->wait(until).empty());
     reactor->after_wait();
-    return now_ns() < until;
-  }));
-  std::int64_t const until = now_ns() + 20'000'000;
-  EXPECT_TRUE(reactor->wait(until).empty());
-  reactor->after_wait();
-  EXPECT_GE(now_ns(), until);
+    has_slept_on = now_ns() >= until;
+  }
+  EXPECT_TRUE(has_slept_on);
 }
 
 TEST_P(Processes, ChildThatEndsItDoesNotDisturbTheParent) {
