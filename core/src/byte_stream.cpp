@@ -12,6 +12,7 @@ namespace penstock {
 namespace {
 
 constexpr std::size_t kFirstCapacity = 4096 - sizeof(Chunk);
+constexpr std::int64_t kCourtesy_ns = 10'000'000;  ///< See let_others_read().
 constexpr std::size_t kMaxCapacity = 65536 - sizeof(Chunk);
 
 }  // namespace
@@ -223,6 +224,11 @@ void ByteStream::begin_reading() noexcept {
 
 void ByteStream::end_reading() noexcept {
   if (reader_role_.exchange(0, order::release("B6")) == 2) futex_wake(&reader_role_, 1);
+}
+
+void ByteStream::let_others_read() noexcept {
+  std::uint32_t const waiting = in_line_.load(order::relaxed);
+  if (waiting != 0) (void)futex_wait(in_line_, waiting, now_ns() + kCourtesy_ns);
 }
 
 ByteStream::End ByteStream::Reading::end() noexcept {

@@ -21,7 +21,12 @@ inline constexpr std::uint64_t kLong = 256 * 1024;
 class HeldReading {
  public:
   explicit HeldReading(ByteStream& stream) {
+    if (stream.has_line()) [[unlikely]] {
+      const GilRelease released;
+      stream.let_others_read();
+    }
     while (stream.is_being_read()) [[unlikely]] {
+        const ByteStream::Place place(stream);  // Until it has the GIL again.
         const GilRelease released;
         stream.begin_reading();
         stream.end_reading();  // Without the GIL the role is for waiting only.

@@ -278,7 +278,7 @@ def test_each_byte_is_delivered_once() -> None:
 @pytest.mark.parametrize("by_reference", [False, True])
 def test_long_copies_and_searches_leave_the_gil_to_others(by_reference: bool) -> None:
     """Several readers and searchers of pieces longer than what is copied with the GIL."""
-    size, count = 1 << 20, 15
+    size, count = 1 << 20, 40
     block = os.urandom(size - 1) + b"\n"
     buffer = streams.new_stream(content_length=size * count, max_unread=4 * size, retains=False)
 

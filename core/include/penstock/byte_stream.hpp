@@ -142,6 +142,28 @@ class ByteStream final : public Addressable {
   [[nodiscard]] bool is_being_read() const noexcept {
     return reader_role_.load(order::acquire("B6")) != 0;
   }
+  /// Somebody's place among those that wait for the role and then for such a lock, for a scope.
+  class Place {
+   public:
+    explicit Place(ByteStream& stream) noexcept : stream_(stream) {
+      stream_.in_line_.fetch_add(1, order::relaxed);
+    }
+    ~Place() {
+      stream_.in_line_.fetch_sub(1, order::relaxed);
+      futex_wake(&stream_.in_line_, INT32_MAX);
+    }
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+
+   private:
+    ByteStream& stream_;
+  };
+  [[nodiscard]] bool has_line() const noexcept { return in_line_.load(order::relaxed) != 0; }
+  /// Before reading, without the lock: sleeps until one of those has had its chance. Who reads
+  /// again and again would take the role from under them, each time before they are awake; for
+  /// minutes, on a loaded machine. Not for long, because a place may be that of a thread that never
+  /// runs again.
+  void let_others_read() noexcept;
   /// What is left of the last Reading::here(): a shortcut for many small reads, without a Reading.
   [[nodiscard]] std::span<const std::uint8_t> seen() const noexcept {
     std::uint64_t const at = position();
@@ -192,6 +214,7 @@ class ByteStream final : public Addressable {
   // Readers' line. read_ is written by the holder of the role only.
   alignas(128) Atomic<std::uint64_t> read_{0};
   Atomic<std::uint32_t> reader_role_{0};  // 0 free, 1 held, 2 held and waited for; a futex.
+  Atomic<std::uint32_t> in_line_{0};      // Places; a futex.
   Atomic<std::uint32_t> pressed_{0};      // A writer found no room since a reader last looked.
   Atomic<std::uint64_t> relieved_{0};     // See relieve(). Written by the holder of the role only.
   Chunk* head_ = nullptr;                 // The oldest that is kept, once known.
