@@ -471,12 +471,12 @@ stop_time() ->
     ct:log("stopped in ~b ms", [Took]),
     Took.
 
-%% Somebody waits for room in the channel to py_output.
+%% py_output waits for its leader, and somebody for room in the channel to py_output.
 until_python_waits() ->
     eventually:true(fun() ->
-                        Channel = element(2, sys:get_state(py_output)),  % Its first field.
-                        {_, Senders} = py_nif:debug_waiting(Channel),
-                        Senders > 0
+                        State = sys:get_state(py_output),
+                        {_, Senders} = py_nif:debug_waiting(element(2, State)),  % Its channel,
+                        element(4, State) =:= held andalso Senders > 0           % and its waiter.
                     end).
 
 count(What, List) ->
