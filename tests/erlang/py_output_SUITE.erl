@@ -306,9 +306,15 @@ a_leader_that_never_answers_is_given_up(Config) ->
     Printer = fake_leader:adopt(Mute,
                                 fun() -> py:call(Context, output_cases, print_for_ever, []) end),
     until_python_waits(),
-    %% Seconds later, but it does arrive.
-    ok = fake_leader:run(Other, fun() -> py:exec(py:context(2), "print('me, too')") end),
+    %% Seconds later, but it does arrive; the call may not wait for that long, but who dies has no
+    %% leader any more.
+    Patient = fake_leader:adopt(Other, fun() ->
+                                           ok = py:exec(py:context(2), "print('me, too')"),
+                                           receive seen -> ok end
+                                       end),
     eventually:equal(<<"me, too\n">>, fun() -> fake_leader:text(Other) end),
+    Patient ! seen,
+    [ok] = eventually:workers([Patient], printing),
     ok = log_capture:start(),
     fake_leader:speak(Mute),
     #{level := warning} = log_capture:until("bytes of output were dropped"),
