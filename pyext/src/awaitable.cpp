@@ -83,24 +83,6 @@ AwaitableObject* allocate(ModuleState& state) {
   return spare;
 }
 
-PyType_Slot slots[] = {
-    {Py_tp_dealloc, reinterpret_cast<void*>(awaitable_dealloc)},
-    {Py_tp_traverse, reinterpret_cast<void*>(awaitable_traverse)},
-    {Py_tp_clear, reinterpret_cast<void*>(awaitable_clear)},
-    {Py_tp_iter, reinterpret_cast<void*>(Methods::itself)},
-    {Py_tp_iternext, reinterpret_cast<void*>(Methods::next)},
-    {Py_am_await, reinterpret_cast<void*>(Methods::itself)},
-    {Py_am_send, reinterpret_cast<void*>(Methods::send)},
-    {Py_tp_methods, Methods::methods},
-    {Py_tp_getset, Methods::properties},
-    {0, nullptr},
-};
-
-PyType_Spec spec = {"erlang.ReceiveAwaitable", sizeof(AwaitableObject), 0,
-                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
-                        Py_TPFLAGS_DISALLOW_INSTANTIATION,
-                    slots};
-
 }  // namespace
 
 PyObject* new_awaitable(ModuleState& state, const AwaitableOperation& operation, PyObject* source,
@@ -125,7 +107,9 @@ PyObject* new_awaitable(ModuleState& state, const AwaitableOperation& operation,
 }
 
 bool add_awaitable_type(PyObject* module, ModuleState& state) {
-  return add_type(module, spec, state.awaitable_type);
+  state.awaitable_type = Methods::new_type(
+      module, "erlang.ReceiveAwaitable", {awaitable_dealloc, awaitable_traverse, awaitable_clear});
+  return state.awaitable_type != nullptr && PyModule_AddType(module, state.awaitable_type) == 0;
 }
 
 }  // namespace penstock::python

@@ -27,7 +27,14 @@ struct Thrown {
   void raise() const;
 };
 
-/// Slots, methods and properties of the coroutines of one type: `Object` is its struct, with the
+/// What becomes of the instances of a coroutine's type.
+struct CoroutineLife {
+  destructor dealloc;
+  traverseproc traverse;
+  inquiry clear;
+};
+
+/// The type of one kind of coroutines, and its methods: `Object` is its struct, with the
 /// members is_done and is_running. `Resume` takes an unfinished one, which is_running; `Cancel`
 /// ends it unfinished; `NameOf` is as "Channel.async_receive", of which errors use what is behind
 /// the dot.
@@ -37,6 +44,29 @@ template <class Object, PySendResult (*Resume)(Object&, PyObject**), void (*Canc
           const char* (*NameOf)(const Object&)>
 class Coroutine {
  public:
+  /// Makes the type; only C++ makes instances of it. nullptr: an exception is set.
+  [[nodiscard]] static PyTypeObject* new_type(PyObject* module, const char* name,
+                                              const CoroutineLife& life) {
+    PyType_Slot slots[] = {
+        {Py_tp_dealloc, reinterpret_cast<void*>(life.dealloc)},
+        {Py_tp_traverse, reinterpret_cast<void*>(life.traverse)},
+        {Py_tp_clear, reinterpret_cast<void*>(life.clear)},
+        {Py_tp_iter, reinterpret_cast<void*>(itself)},
+        {Py_tp_iternext, reinterpret_cast<void*>(next)},
+        {Py_am_await, reinterpret_cast<void*>(itself)},
+        {Py_am_send, reinterpret_cast<void*>(send)},
+        {Py_tp_methods, methods},
+        {Py_tp_getset, properties},
+        {0, nullptr},
+    };
+    PyType_Spec spec = {name, sizeof(Object), 0,
+                        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+                            Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                        slots};
+    return reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &spec, nullptr));
+  }
+
+ private:
   static PySendResult send(PyObject* object, PyObject*, PyObject** result) {
     Object& self = of(object);
     *result = nullptr;
@@ -92,7 +122,6 @@ class Coroutine {
       {nullptr, nullptr, nullptr, nullptr, nullptr},
   };
 
- private:
   static Object& of(PyObject* object) noexcept { return *reinterpret_cast<Object*>(object); }
 
   /// False: an exception is set.

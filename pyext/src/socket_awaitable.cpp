@@ -120,24 +120,6 @@ void awaitable_dealloc(PyObject* object) {
   free_instance(object);
 }
 
-PyType_Slot slots[] = {
-    {Py_tp_dealloc, reinterpret_cast<void*>(awaitable_dealloc)},
-    {Py_tp_traverse, reinterpret_cast<void*>(awaitable_traverse)},
-    {Py_tp_clear, reinterpret_cast<void*>(awaitable_clear)},
-    {Py_tp_iter, reinterpret_cast<void*>(Methods::itself)},
-    {Py_tp_iternext, reinterpret_cast<void*>(Methods::next)},
-    {Py_am_await, reinterpret_cast<void*>(Methods::itself)},
-    {Py_am_send, reinterpret_cast<void*>(Methods::send)},
-    {Py_tp_methods, Methods::methods},
-    {Py_tp_getset, Methods::properties},
-    {0, nullptr},
-};
-
-PyType_Spec spec = {"erlang.SocketAwaitable", sizeof(SocketAwaitable), 0,
-                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
-                        Py_TPFLAGS_DISALLOW_INSTANTIATION,
-                    slots};
-
 }  // namespace
 
 SocketAwaitable* new_socket_awaitable(LoopCore& loop, const SocketOperation& operation,
@@ -168,7 +150,9 @@ void resolve(SocketAwaitable& awaitable) {
 }
 
 bool add_socket_awaitable_type(PyObject* module, ModuleState& state) {
-  return make_type(module, spec, state.loops.socket_type);
+  state.loops.socket_type = Methods::new_type(
+      module, "erlang.SocketAwaitable", {awaitable_dealloc, awaitable_traverse, awaitable_clear});
+  return state.loops.socket_type != nullptr;
 }
 
 }  // namespace penstock::python

@@ -178,24 +178,6 @@ void read_dealloc(PyObject* object) {
   free_instance(object);
 }
 
-PyType_Slot slots[] = {
-    {Py_tp_dealloc, reinterpret_cast<void*>(read_dealloc)},
-    {Py_tp_traverse, reinterpret_cast<void*>(read_traverse)},
-    {Py_tp_clear, reinterpret_cast<void*>(read_clear)},
-    {Py_tp_iter, reinterpret_cast<void*>(Methods::itself)},
-    {Py_tp_iternext, reinterpret_cast<void*>(Methods::next)},
-    {Py_am_await, reinterpret_cast<void*>(Methods::itself)},
-    {Py_am_send, reinterpret_cast<void*>(Methods::send)},
-    {Py_tp_methods, Methods::methods},
-    {Py_tp_getset, Methods::properties},
-    {0, nullptr},
-};
-
-PyType_Spec spec = {"erlang.StreamRead", sizeof(StreamRead), 0,
-                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
-                        Py_TPFLAGS_DISALLOW_INSTANTIATION,
-                    slots};
-
 PyObject* new_read(ModuleState& state, PyObject* reader, Py_ssize_t limit) {
   StreamRead* const self = PyObject_GC_New(StreamRead, state.loops.stream_read_type);
   if (self == nullptr) return nullptr;
@@ -319,7 +301,9 @@ PyObject* stream_read_method(PyObject* module, PyObject* original) {
 }
 
 bool add_stream_read_types(PyObject* module, ModuleState& state) {
-  return make_type(module, spec, state.loops.stream_read_type) &&
+  state.loops.stream_read_type =
+      Methods::new_type(module, "erlang.StreamRead", {read_dealloc, read_traverse, read_clear});
+  return state.loops.stream_read_type != nullptr &&
          make_type(module, method_spec, state.loops.read_method_type);
 }
 
