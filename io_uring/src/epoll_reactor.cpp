@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
 constexpr std::int64_t kNanosPerMilli = 1'000'000;
-constexpr std::int64_t kNow = 0;  ///< A deadline that is over.
 
 epoll_event registration(int fd, const Watch& watch) noexcept {
   epoll_event event{};
@@ -55,7 +54,7 @@ constexpr std::size_t kSignals = 8;
 int wait_until(int epoll, epoll_event* events, std::int64_t deadline,
                const sigset_t* signals) noexcept {
   constexpr int room = WatchTable::kBatch;
-  if (deadline == kNow) return epoll_wait(epoll, events, room, 0);
+  if (deadline == Reactor::at_once) return epoll_wait(epoll, events, room, 0);
   if (deadline == Reactor::no_deadline) return epoll_pwait(epoll, events, room, -1, signals);
   be_punctual();
   std::int64_t const left = std::max<std::int64_t>(0, deadline - now_ns());
@@ -125,7 +124,7 @@ void EpollReactor::forget(int fd) noexcept {
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, &unused);  // Fails for one that is closed.
 }
 
-std::span<const Event> EpollReactor::poll() noexcept { return wait(kNow, nullptr); }
+std::span<const Event> EpollReactor::poll() noexcept { return wait(at_once, nullptr); }
 
 std::span<const Event> EpollReactor::wait(std::int64_t deadline, const sigset_t* signals) noexcept {
   {
@@ -133,7 +132,14 @@ std::span<const Event> EpollReactor::wait(std::int64_t deadline, const sigset_t*
     if (haunted_ || !epoll_) (void)renew();
   }
   epoll_event events[WatchTable::kBatch];
-  const int count = wait_until(epoll_.get(), events, deadline, signals);
+  int count = 0;
+  const auto has_something = [&] {
+    count = wait_until(epoll_.get(), events, at_once, nullptr);
+    return count != 0;
+  };
+  if (deadline == at_once || may_sleep(deadline, has_something)) {
+    count = wait_until(epoll_.get(), events, deadline, signals);
+  }
   const Turn turn(*this);
   watches_->begin_batch();
   for (int i = 0; i < count; ++i) {

@@ -304,6 +304,12 @@ std::span<const Event> UringReactor::poll() noexcept {
 
 std::span<const Event> UringReactor::wait(std::int64_t deadline, const sigset_t* signals) noexcept {
   if (begin_sleep(&deadline)) {
+    // What the kernel has for us is told by two words of the ring, without a system call.
+    const auto has_something = [this] {
+      if (ring_->pending() != 0) ring_->enter(0);
+      return ring_->has_completions() || ring_->wants_entry();
+    };
+    if (deadline != at_once && !may_sleep(deadline, has_something)) deadline = at_once;
     if (deadline == no_deadline) {
       ring_->enter(1, Ring::no_timeout, signals);
     } else {
@@ -315,7 +321,7 @@ std::span<const Event> UringReactor::wait(std::int64_t deadline, const sigset_t*
     if (ring_->error() == 0) return harvest();
     give_up_ring();
   }
-  return fallback_->wait(deadline, signals);
+  return fallback_->wait(may_sleep() ? deadline : at_once, signals);
 }
 
 /// From here on others leave the ring alone. Brings the deadline forward if there is something
@@ -324,7 +330,7 @@ bool UringReactor::begin_sleep(std::int64_t* deadline) noexcept {
   const Turn turn(*this);
   if (!has_ring()) return false;
   submit_changes();
-  if (!late_.empty() || ring_->has_completions()) *deadline = 0;
+  if (!late_.empty() || ring_->has_completions()) *deadline = at_once;
   is_asleep_ = true;
   return true;
 }

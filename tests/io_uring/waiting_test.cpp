@@ -37,6 +37,12 @@ class Waiting : public test::OnEach {
 };
 PENSTOCK_ON_EACH_BACKEND(Waiting);
 
+std::uint64_t sleeps_of_this_thread() {
+  rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  return static_cast<std::uint64_t>(usage.ru_nvcsw);
+}
+
 TEST_P(Waiting, EndsAtItsDeadlineAndNotBefore) {
   for (std::int64_t const length : {50'000, 1'000'000, 10'000'000}) {
     std::array<std::int64_t, 21> late{};
@@ -79,14 +85,53 @@ TEST_P(Waiting, WakeOfAnAwakeLoopRingsNothing) {
   for (int i = 0; i < 1000; ++i) reactor->wake();
   EXPECT_EQ(rings(), before);
   reactor->prepare_to_wait();
+  // One that is not asleep yet learns of it by itself.
   for (int i = 0; i < 1000; ++i) reactor->wake();
-  EXPECT_EQ(rings(), before + 1);
+  EXPECT_EQ(rings(), before);
   std::int64_t const until = deadline();
   EXPECT_TRUE(reactor->wait(until).empty());
   reactor->after_wait();
   EXPECT_LT(now_ns(), until);
   reactor->wake();
-  EXPECT_EQ(rings(), before + 1);
+  EXPECT_EQ(rings(), before);
+}
+
+TEST_P(Waiting, WakeRingsOnceForOneThatSleeps) {
+  reactor->look_out_for(0);
+  std::uint64_t const before = rings();
+  std::uint64_t const sleeps = sleeps_of_this_thread();
+  std::int64_t const until = deadline();
+  std::atomic<bool> is_over{false};
+  std::jthread const other([&] {
+    while (!is_over) reactor->wake();
+  });
+  while (sleeps_of_this_thread() - sleeps < 100 && now_ns() < until) (void)wait(1'000'000'000);
+  is_over = true;
+  EXPECT_GE(sleeps_of_this_thread() - sleeps, 100);
+  EXPECT_GE(rings() - before, 1);
+}
+
+/// A loop that looks out meets what comes within microseconds awake.
+TEST_P(Waiting, LooksOutForEvents) {
+  constexpr int rounds = 1000;
+  reactor->look_out_for(60'000'000'000);
+  const test::Pair pair;
+  ASSERT_EQ(reactor->watch(pair.ours.get(), readable, Trigger::level, &owners[0]), 0);
+  std::atomic<int> wanted{0};
+  std::jthread const other([&] {
+    for (int round = 0; round < rounds; ++round) {
+      for (unsigned turn = 0; wanted <= round; ++turn) spin_pause(turn);
+      pair.put();
+    }
+  });
+  std::uint64_t const before = sleeps_of_this_thread();
+  for (int round = 0; round < rounds; ++round) {
+    wanted = round + 1;
+    ASSERT_EQ(next(&owners[0]), readable);
+    ASSERT_EQ(pair.take(), "x");
+  }
+  // It may block now and then in a system call, or be made to give its processor away.
+  EXPECT_LT(sleeps_of_this_thread() - before, rounds / 10);
 }
 
 TEST_P(Waiting, WakesOneSleepEach) {
@@ -104,14 +149,8 @@ TEST_P(Waiting, WakesOneSleepEach) {
   reactor->after_wait();
 }
 
-std::uint64_t sleeps_of_this_thread() {
-  rusage usage{};
-  getrusage(RUSAGE_THREAD, &usage);
-  return static_cast<std::uint64_t>(usage.ru_nvcsw);
-}
-
-/// Another thread has something for the loop whenever it is about to sleep, or asleep.
-TEST_P(Waiting, LosesNoWakeUp) {
+/// Another thread has something for the loop whenever it is about to sleep, looks out, or sleeps.
+void loses_no_wake_up(Reactor* reactor) {
   constexpr std::int64_t guard_ns = 2'000'000'000;
   std::atomic<std::uint64_t> box{0};
   std::atomic<std::uint64_t> taken{0};
@@ -146,6 +185,17 @@ TEST_P(Waiting, LosesNoWakeUp) {
     taken = last;
   }
   enough = true;
+}
+
+TEST_P(Waiting, LosesNoWakeUp) {
+  reactor->look_out_for(0);
+  loses_no_wake_up(reactor.get());
+}
+
+TEST_P(Waiting, LosesNoWakeUpWhenItHasLookedOut) {
+  // Too short for half of what comes.
+  reactor->look_out_for(1'000);
+  loses_no_wake_up(reactor.get());
 }
 
 TEST_P(Waiting, EndsAtASignal) {

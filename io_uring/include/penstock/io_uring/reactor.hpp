@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 
+#include "penstock/io_uring/lookout.hpp"
 #include "penstock/io_uring/sleep_state.hpp"
 
 namespace penstock::io_uring {
@@ -54,6 +55,7 @@ struct Event {
 class Reactor {
  public:
   static constexpr std::int64_t no_deadline = std::numeric_limits<std::int64_t>::max();
+  static constexpr std::int64_t at_once = 0;  ///< A deadline that is over.
 
   /// nullptr: no descriptor or memory left, or the backend that is insisted on does not work here;
   /// errno tells.
@@ -89,11 +91,16 @@ class Reactor {
   /// Waits until something happens, until wake(), a signal, or `deadline` (CLOCK_MONOTONIC,
   /// nanoseconds), never less; may return for no reason. To be called between prepare_to_wait() and
   /// after_wait(). Signals are masked by `signals` for as long as it sleeps; nullptr: as they are.
+  /// Where the last waits were short it looks out for events for some microseconds before it
+  /// sleeps (PENSTOCK_LOOP_SPIN_US, 50 unless set; 0: never).
   [[nodiscard]] virtual std::span<const Event> wait(std::int64_t deadline,
                                                     const sigset_t* signals) noexcept = 0;
   [[nodiscard]] std::span<const Event> wait(std::int64_t deadline) noexcept {
     return wait(deadline, nullptr);
   }
+
+  /// How long wait() looks out at most; 0: not at all. The loop's thread, and not in a wait.
+  void look_out_for(std::int64_t limit_ns) noexcept { lookout_ = Lookout(limit_ns); }
 
   /// From here on wake() makes wait() return. What others may have put down for the loop is to be
   /// looked at once more between this and wait().
@@ -104,12 +111,22 @@ class Reactor {
   void after_wait() noexcept { sleep_.end(); }
 
   /// Makes wait() return, if the loop is about to be in it: a fence, one load and no system call
-  /// when the loop is awake. What is to be seen by the loop must have been written before.
+  /// when the loop is awake or looks out. What is to be seen by the loop must have been written
+  /// before.
   void wake() noexcept {
     if (sleep_.rouse()) interrupt_wait();
   }
 
  protected:
+  /// For wait(): whether it is to sleep. False: there is a wake-up.
+  [[nodiscard]] bool may_sleep() noexcept { return sleep_.fall_asleep(); }
+  /// After a look-out, if that is worth it. False: there is a wake-up, or `ready()`.
+  template <class Ready>
+  [[nodiscard]] bool may_sleep(std::int64_t deadline, Ready ready) noexcept {
+    return !lookout_.look(deadline, [&] { return sleep_.is_roused() || ready(); }) &&
+           sleep_.fall_asleep();
+  }
+
   Reactor() noexcept : forks_seen_(forks()) {}
 
   /// What is watched may be looked at and changed for as long as this lives: not during a sleep.
@@ -140,6 +157,7 @@ class Reactor {
   void start_anew() noexcept;
 
   SleepState sleep_;
+  Lookout lookout_;
   Atomic<std::uint32_t> taken_{0};
   std::uint32_t forks_seen_;
 };
