@@ -2,6 +2,8 @@
 // Rings in a sealed memfd that each process maps at an address of its own, with a Gate to sleep at.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <csignal>
 #include <optional>
 
 #include "penstock/mpsc_ring.hpp"
@@ -180,6 +182,96 @@ TEST(CrossProcess, MpscRingCarriesMessagesOfTwoProcesses) {
   EXPECT_TRUE(first.succeeded());
   EXPECT_TRUE(second.succeeded());
 }
+
+#ifdef PENSTOCK_FAIL_POINTS
+
+// A producer that is killed
+// --------------------------------------------------------------------------------------------
+
+constexpr MpscRing::Owner kMortal = 7;
+constexpr std::uint64_t kMortalMessages = 6;
+
+std::atomic<std::uint64_t> steps_left{0};
+
+void die_at_the_last_step(const char* /*name*/) noexcept {
+  if (steps_left.fetch_sub(1) == 1) raise(SIGKILL);
+}
+
+TEST(CrossProcessRole, DISABLED_MortalProducer) {
+  const Segment segment = attach_elsewhere();
+  MpscProducer producer(ring_memory(segment, 0), kCapacity, kMortal);
+  steps_left = role_setting("STEPS");
+  fail_point_hook = die_at_the_last_step;
+  for (std::uint64_t number = 0; number < kMortalMessages; ++number) {
+    MpscProducer::Claim claim;
+    std::size_t const bytes = record_size(number);
+    ASSERT_EQ(producer.try_claim(bytes, &claim), Status::ok);
+    test::write_record({claim.room, bytes}, {0, number});
+    producer.commit(claim);
+    producer.wake_consumer();
+  }
+  fail_point_hook = nullptr;
+}
+
+/// Kills it at each step of claim and commit in turn, until it gets through, beside a producer that
+/// lives. What it has committed comes, what it has not is skipped, and nobody else loses anything.
+TEST(CrossProcess, MpscRingSurvivesTheDeathOfAProducerAtEachStep) {
+  std::uint64_t deaths = 0;
+  for (std::uint64_t steps = 1;; ++steps) {
+    ASSERT_LT(steps, 1000U);
+    const Segment segment = create_segment();
+    const std::span<std::uint8_t> memory = ring_memory(segment, 0);
+    MpscRing::format(memory, kCapacity, (std::uint64_t{1} << 32) - steps);
+    Role mortal("CrossProcessRole.DISABLED_MortalProducer", {"STEPS=" + std::to_string(steps)},
+                segment.descriptor());
+    MpscConsumer consumer(memory, kCapacity);
+    MpscProducer producer(memory, kCapacity, 1);
+    test::OrderCheck order(2);
+    std::uint64_t sent = 0;
+    const auto drain = [&] {
+      std::span<const std::uint8_t> record;
+      Status status{};
+      while ((status = consumer.peek(&record)) == Status::ok) {
+        ASSERT_TRUE(order.accept(record));
+        consumer.consume();
+      }
+      ASSERT_EQ(status, Status::empty);
+    };
+    const auto send = [&] {
+      std::uint8_t bytes[256];
+      std::size_t const size = record_size(sent);
+      test::write_record({bytes, size}, {1, sent});
+      const Status status = producer.try_send({bytes, size});
+      ASSERT_TRUE(status == Status::ok || status == Status::full);
+      if (status == Status::ok) ++sent;
+    };
+    test::Patience patience;
+    while (!mortal.has_ended()) {
+      ASSERT_TRUE(patience.another_turn());
+      send();
+      drain();
+    }
+    const int signal = mortal.killed_by();
+    const MpscRing::Owner blocked_by = consumer.waits_for();
+    EXPECT_TRUE(blocked_by == 0 || blocked_by == kMortal);
+    ASSERT_EQ(consumer.abort_claims_of(kMortal), Status::ok);
+    drain();
+    send();
+    drain();
+    EXPECT_EQ(order.seen(1), sent);
+    EXPECT_EQ(consumer.waits_for(), 0);
+    // Four steps a message, and a claim may be tried again.
+    if (signal == 0) {
+      EXPECT_EQ(order.seen(0), kMortalMessages);
+      break;
+    }
+    ASSERT_EQ(signal, SIGKILL);
+    ++deaths;
+  }
+  EXPECT_GE(deaths, 4 * kMortalMessages);
+}
+
+#endif
 
 // Forced sleeps
 // --------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -56,13 +57,30 @@ class Role {
 
   /// Waits until it has ended: whether all its expectations held.
   [[nodiscard]] bool succeeded() {
-    int status = 0;
-    const bool ended = child_ > 0 && waitpid(child_, &status, 0) == child_;
-    child_ = -1;
-    return ended && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    const int status = wait();
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  }
+  /// Waits until it has ended: the number of the signal that killed it, or 0.
+  [[nodiscard]] int killed_by() {
+    const int status = wait();
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  }
+  /// Whether it has ended. Does not wait.
+  [[nodiscard]] bool has_ended() const {
+    siginfo_t info{};
+    return waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == child_;
   }
 
  private:
+  /// Of one that was never there: neither an end by itself nor one by a signal.
+  int wait() {
+    int status = 0x7F;
+    if (child_ > 0 && waitpid(child_, &status, 0) != child_) status = 0x7F;
+    child_ = -1;
+    return status;
+  }
+
   pid_t child_ = -1;
 };
 

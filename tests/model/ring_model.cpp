@@ -348,6 +348,68 @@ void mpsc_never_refuses_what_fits() {
            });
 }
 
+/// One producer dies within a claim, in the midst of others, and its owner's death is proved while
+/// they go on.
+template <std::uint64_t Start>
+void mpsc_dead_producer() {
+  const RingMemory memory(MpscRing::bytes_for(kMpscCapacity));
+  MpscRing::format(memory.span(), kMpscCapacity, Start);
+  Atomic<std::uint32_t> is_dead{0};
+  parallel(
+      [&] {
+        MpscProducer producer(memory.span(), kMpscCapacity, 7);
+        MpscProducer::Claim left;
+        require(producer.try_claim(sizeof(LargeRecord), &left) == Status::ok, "full, yet it fits");
+        left.room[0] = 1;
+        is_dead.store(1, order::release("test"));
+      },
+      [&] {
+        MpscProducer producer(memory.span(), kMpscCapacity, 8);
+        for (std::uint64_t i = 1; i <= 2; ++i) send_waiting(producer, MpscRecord(i));
+      },
+      [&] {
+        MpscConsumer consumer(memory.span(), kMpscCapacity);
+        InOrder seen;
+        bool is_aborted = false;
+        for (unsigned turn = 0; seen.total() < 2 || !is_aborted; ++turn) {
+          if (!is_aborted && is_dead.load(order::acquire("test")) != 0) {
+            require(consumer.abort_claims_of(7) == Status::ok, "corrupt");
+            is_aborted = true;
+          }
+          MpscRecord record;
+          std::size_t bytes = 0;
+          const Status status = consumer.try_receive(record.bytes, &bytes);
+          if (status == Status::ok) {
+            consumer.release();
+            seen.accept(record.number());
+          } else {
+            require(status == Status::empty, "corrupt");
+            if (seen.total() < 2 || !is_aborted) spin_pause(turn);
+          }
+        }
+        require(consumer.waits_for() == 0, "something is left");
+      });
+}
+
+/// The first claim that is not committed blocks the consumer, whoever claims behind it.
+void mpsc_waits_for() {
+  const RingMemory memory(MpscRing::bytes_for(kMpscCapacity));
+  MpscRing::format(memory.span(), kMpscCapacity);
+  MpscProducer first(memory.span(), kMpscCapacity, 7);
+  MpscProducer::Claim claim;
+  require(first.try_claim(1, &claim) == Status::ok, "full, yet it fits");
+  parallel(
+      [&] {
+        MpscProducer second(memory.span(), kMpscCapacity, 8);
+        MpscProducer::Claim behind;
+        require(second.try_claim(1, &behind) == Status::ok, "full, yet it fits");
+      },
+      [&] {
+        const MpscConsumer consumer(memory.span(), kMpscCapacity);
+        require(consumer.waits_for() == 7, "it waits for another");
+      });
+}
+
 constexpr Plan kLarge{
     .limits = {2, 1}, .most_executions = 60'000, .random_executions = 20'000, .seed = 1};
 
@@ -363,6 +425,9 @@ constexpr Case kCases[] = {
     {"MpscProducersShareWhatTheySawOfTheConsumer", mpsc_reuses_room, kLarge},
     {"MpscRingDeliversEachAcceptedSendBeforeItsEnd", mpsc_close, {.limits = {2, 2}}},
     {"MpscRingRefusesNothingThatFits", mpsc_never_refuses_what_fits, kLarge},
+    {"MpscRingTellsWhomItWaitsFor", mpsc_waits_for, {}},
+    {"MpscRingSkipsWhatADeadProducerLeft", mpsc_dead_producer<0>, kLarge},
+    {"MpscRingSkipsThePaddingOfADeadProducer", mpsc_dead_producer<3>, kLarge},
 };
 
 }  // namespace

@@ -9,22 +9,35 @@
 
 namespace penstock {
 
-/// Byte ring with several producers and one consumer, in memory that processes may share.
+/// Byte ring with several producers and one consumer, in memory that processes may share, and that
+/// survives the death of any producer at any instruction.
 ///
-/// Records start on 64-byte granules. A producer claims granules by compare-and-swap, writes, and
-/// commits by storing the entry of the first granule: {lap, 1, bytes}. An entry stamped with an
-/// earlier lap is stale, so nothing is ever cleared, and payload can never be taken for control.
-/// The 1 keeps a fresh, zeroed entry stale in every lap.
+/// Records start on 64-byte granules. A producer claims granules by compare-and-swap of `tail`,
+/// writes, and commits by storing the entry of the first granule. An entry stamped with an earlier
+/// lap is stale, so nothing is ever cleared, and payload can never be taken for control. `tail`
+/// also says who made the last claim and how long it is: whoever claims next first sees to it that
+/// the entry of that claim says so, too. Thus from any position the way to the end is known, and
+/// what a dead producer has claimed and not committed can be skipped (abort_claims_of).
 ///
-///   entry   63        21 20 19        0
-///           │ lap       │ 1│ bytes     │     bytes = kPadding: skip to the end of the ring
+///   tail    63            20 19     9 8     1  0
+///           │ granules      │ length │ owner │closed│    the end of the last claim, and what it is
+///   entry   63        27 26   25 24   17 16        0
+///           │ lap       │ state │ owner │ size      │
+///                         0 nothing yet (fresh, zeroed memory)
+///                         1 claimed    size: granules, padding included
+///                         2 committed  size: bytes of the record
+///                         3 aborted    size: granules
+///
+/// A record that does not fit before the end of the ring lies at its start, and its claim begins
+/// with what is left before the end.
 ///
 /// Threads: any number of producers, each with an MpscProducer of its own; one MpscConsumer.
 /// Cost: O(1), allocates nothing, makes no system call; a claim is lock-free. A producer that stops
 /// between claim and commit delays the records behind its own, nothing else.
-/// Units: capacity is a power of two from 256 bytes; the longest record is half of it, below 1 MiB.
-/// Positions count granules in 63 bits and never wrap in practice (thousands of years at 5 GB/s);
-/// laps of 43 bits do, but only an entry that was not written for 2^43 laps could tell.
+/// Units: capacity is a power of two from 256 bytes; the longest record is half of it, and 64 KiB.
+/// Positions count granules in 44 bits and come round after 62 hours at 5 GB/s, which matters to a
+/// producer that stops within a claim for exactly as long. Laps of 37 bits come round as well, but
+/// only an entry that was not written for 2^37 laps could tell.
 /// Errors: impossible values from a peer yield Status::corrupt.
 ///
 /// Edges:
@@ -33,24 +46,28 @@ namespace penstock {
 ///   P3  a producer stores head_seen, release -> another loads it, acquire: P2 for those that did
 ///       not look at head themselves.
 ///   P4  a claim moves tail, release -> another producer loads it, acquire, and then head: it sees
-///       no older head than that claim did, and so never refuses what fits.
+///       no older head than that claim did, and so never refuses what fits. And -> who skips the
+///       claims of the dead: the entries of all claims before the last one are there.
 class MpscRing {
  public:
   static constexpr std::uint64_t kGranule = 64;
   static constexpr std::uint64_t kLeastCapacity = 256;
-  static constexpr std::uint64_t kLengthMask = (std::uint64_t{1} << 20) - 1;
-  static constexpr std::uint64_t kPadding = kLengthMask;
+  static constexpr std::uint64_t kMaxRecord = std::uint64_t{64} * 1024;
+  /// Who makes a claim: 1 to 255. Each process that may die alone is one, and so may be each thread
+  /// of one that shall.
+  using Owner = std::uint8_t;
 
   [[nodiscard]] static constexpr std::size_t bytes_for(std::uint64_t capacity) {
     return sizeof(RingHeader) + capacity / kGranule * sizeof(std::uint64_t) + capacity;
   }
   [[nodiscard]] static constexpr std::uint64_t max_record(std::uint64_t capacity) {
-    return std::min(capacity / 2, kPadding - 1);
+    return std::min(capacity / 2, kMaxRecord);
   }
   /// `memory` is zeroed. `granule`: where positions start, for tests.
   static void format(std::span<std::uint8_t> memory, std::uint64_t capacity,
                      std::uint64_t granule = 0) noexcept {
-    ring::format(memory, RingKind::mpsc, capacity, granule << 1, granule);
+    std::uint64_t const start = granule & kPositions;
+    ring::format(memory, RingKind::mpsc, capacity, start << kTailPosition, start);
   }
   [[nodiscard]] static bool attach(std::span<std::uint8_t> memory,
                                    std::uint64_t capacity) noexcept {
@@ -59,6 +76,8 @@ class MpscRing {
   }
 
  protected:
+  enum State : std::uint64_t { kNothing, kClaimed, kCommitted, kAborted };
+
   MpscRing(std::span<std::uint8_t> memory, std::uint64_t capacity) noexcept
       : header_(reinterpret_cast<RingHeader*>(memory.data())),
         entries_(reinterpret_cast<Atomic<std::uint64_t>*>(memory.data() + sizeof(RingHeader))),
@@ -66,17 +85,87 @@ class MpscRing {
         shift_(static_cast<unsigned>(std::countr_zero(granules_))),
         records_(memory.data() + sizeof(RingHeader) + granules_ * sizeof(std::uint64_t)) {}
 
+  // Positions
+
+  static constexpr std::uint64_t kPositions = (std::uint64_t{1} << 44) - 1;
+  [[nodiscard]] static constexpr std::uint64_t after(std::uint64_t position,
+                                                     std::uint64_t granules) {
+    return (position + granules) & kPositions;
+  }
+  [[nodiscard]] static constexpr std::uint64_t distance(std::uint64_t from, std::uint64_t to) {
+    return (to - from) & kPositions;
+  }
   [[nodiscard]] static constexpr std::uint64_t granules_of(std::uint64_t bytes) {
     return bytes == 0 ? 1 : (bytes + kGranule - 1) / kGranule;
   }
-  [[nodiscard]] std::uint64_t index(std::uint64_t granule) const noexcept {
-    return granule & (granules_ - 1);
+  [[nodiscard]] std::uint64_t index(std::uint64_t position) const noexcept {
+    return position & (granules_ - 1);
   }
-  [[nodiscard]] std::uint64_t stamp(std::uint64_t granule) const noexcept {
-    return ((granule >> shift_) << 1 | 1) << 20;
+  /// What lies unused before a record of `bytes` that is claimed at `position`.
+  [[nodiscard]] std::uint64_t padding(std::uint64_t position, std::uint64_t bytes) const noexcept {
+    std::uint64_t const to_end = granules_ - index(position);
+    return granules_of(bytes) > to_end ? to_end : 0;
   }
-  [[nodiscard]] std::uint8_t* at(std::uint64_t granule) const noexcept {
-    return records_ + index(granule) * kGranule;
+  [[nodiscard]] std::uint8_t* at(std::uint64_t position) const noexcept {
+    return records_ + index(position) * kGranule;
+  }
+
+  // The words
+
+  static constexpr unsigned kTailOwner = 1, kTailLength = 9, kTailPosition = 20;
+  static constexpr std::uint64_t kTailLengths = (std::uint64_t{1} << 11) - 1;
+  static constexpr unsigned kEntryOwner = 17, kEntryState = 25, kEntryLap = 27;
+  static constexpr std::uint64_t kEntrySizes = (std::uint64_t{1} << kEntryOwner) - 1;
+  static constexpr std::uint64_t kLaps = (std::uint64_t{1} << (64 - kEntryLap)) - 1;
+  static_assert(2 * kMaxRecord / kGranule - 1 <= kTailLengths && kMaxRecord <= kEntrySizes);
+
+  struct LastClaim {
+    std::uint64_t end;
+    std::uint64_t length;
+    Owner owner;
+  };
+  [[nodiscard]] static constexpr LastClaim last_claim(std::uint64_t tail) {
+    return {tail >> kTailPosition, tail >> kTailLength & kTailLengths,
+            static_cast<Owner>(tail >> kTailOwner)};
+  }
+  [[nodiscard]] static constexpr std::uint64_t tail_word(const LastClaim& claim) {
+    return claim.end << kTailPosition | claim.length << kTailLength |
+           std::uint64_t{claim.owner} << kTailOwner;
+  }
+  [[nodiscard]] std::uint64_t entry_word(std::uint64_t position, State state, Owner owner,
+                                         std::uint64_t size) const noexcept {
+    return (position >> shift_) << kEntryLap | state << kEntryState |
+           std::uint64_t{owner} << kEntryOwner | size;
+  }
+  [[nodiscard]] static constexpr State state_of(std::uint64_t entry) {
+    return static_cast<State>(entry >> kEntryState & 3);
+  }
+  [[nodiscard]] static constexpr Owner owner_of(std::uint64_t entry) {
+    return static_cast<Owner>(entry >> kEntryOwner);
+  }
+  [[nodiscard]] static constexpr std::uint64_t size_of(std::uint64_t entry) {
+    return entry & kEntrySizes;
+  }
+  /// Laps from the entry's to that of `position`; 0: it is of this one.
+  [[nodiscard]] std::uint64_t age(std::uint64_t entry, std::uint64_t position) const noexcept {
+    return ((position >> shift_) - (entry >> kEntryLap)) & kLaps;
+  }
+  [[nodiscard]] bool is_current(std::uint64_t entry, std::uint64_t position) const noexcept {
+    return state_of(entry) != kNothing && age(entry, position) == 0;
+  }
+
+  /// Has the entry of the last claim say who made it, and how long it is. Relaxed: P4 passes it on,
+  /// and an entry that was stored meanwhile is never replaced.
+  void record(const LastClaim& claim) noexcept {
+    if (claim.length == 0) return;  // Nothing has been claimed.
+    std::uint64_t const start = after(claim.end, -claim.length);
+    Atomic<std::uint64_t>& entry = entries_[index(start)];
+    std::uint64_t seen = entry.load(order::relaxed);
+    // One that is younger belongs to a claim that came after this one.
+    std::uint64_t const laps = age(seen, start);
+    if (state_of(seen) != kNothing && (laps == 0 || laps > kLaps / 2)) return;
+    entry.compare_exchange_strong(seen, entry_word(start, kClaimed, claim.owner, claim.length),
+                                  order::relaxed, order::relaxed);
   }
 
   RingHeader* header_;
@@ -88,50 +177,49 @@ class MpscRing {
 
 class MpscProducer : public MpscRing {
  public:
-  MpscProducer(std::span<std::uint8_t> memory, std::uint64_t capacity) noexcept
-      : MpscRing(memory, capacity) {}
+  MpscProducer(std::span<std::uint8_t> memory, std::uint64_t capacity, Owner owner = 1) noexcept
+      : MpscRing(memory, capacity), owner_(owner) {}
 
   struct Claim {
     std::uint8_t* room = nullptr;
-    std::uint64_t granule = 0;
+    std::uint64_t position = 0;
     std::uint64_t bytes = 0;
   };
   /// ok, full, closed or too_large. Write `bytes` to room, then commit().
   [[nodiscard]] Status try_claim(std::size_t bytes, Claim* claim) noexcept {
     if (bytes > max_record(granules_ * kGranule)) return Status::too_large;
-    std::uint64_t const need = granules_of(bytes);
     std::uint64_t tail = header_->tail.load(order::acquire("P4"));
     std::uint64_t start = 0;
-    std::uint64_t padding = 0;
     for (;;) {
       if ((tail & ring::kClosed) != 0) return Status::closed;
-      start = tail >> 1;
-      std::uint64_t const to_end = granules_ - index(start);
-      padding = need > to_end ? to_end : 0;
-      std::uint64_t const end = start + padding + need;
+      const LastClaim last = last_claim(tail);
+      start = last.end;
+      std::uint64_t const length = padding(start, bytes) + granules_of(bytes);
+      std::uint64_t const end = after(start, length);
       if (!has_room(end)) {
         // Head and tail were read one after the other: if others claimed and were consumed between,
         // they do not belong together.
         std::uint64_t const again = header_->tail.load(order::acquire("P4"));
         if (again == tail) return Status::full;
         tail = again;
-      } else if (header_->tail.compare_exchange_weak(tail, end << 1, order::release("P4"),
-                                                     order::acquire("P4"))) {
+        continue;
+      }
+      record(last);
+      fail_point("mpsc.claim.before");
+      if (header_->tail.compare_exchange_weak(tail, tail_word({end, length, owner_}),
+                                              order::release("P4"), order::acquire("P4"))) {
         break;
       }
     }
     fail_point("mpsc.claim.after");
-    if (padding != 0) {
-      // No bytes behind it to publish.
-      entries_[index(start)].store(stamp(start) | kPadding, order::relaxed);
-      start += padding;
-    }
-    *claim = {at(start), start, bytes};
+    *claim = {at(after(start, padding(start, bytes))), start, bytes};
     return Status::ok;
   }
   void commit(const Claim& claim) noexcept {
     fail_point("mpsc.commit.before");
-    entries_[index(claim.granule)].store(stamp(claim.granule) | claim.bytes, order::release("P1"));
+    entries_[index(claim.position)].store(
+        entry_word(claim.position, kCommitted, owner_, claim.bytes), order::release("P1"));
+    fail_point("mpsc.commit.after");
   }
   [[nodiscard]] Status try_send(std::span<const std::uint8_t> record) noexcept {
     Claim claim;
@@ -153,50 +241,51 @@ class MpscProducer : public MpscRing {
  private:
   /// Whether granules up to `end` are free to write.
   [[nodiscard]] bool has_room(std::uint64_t end) noexcept {
-    if (end - header_->head_seen.load(order::acquire("P3")) <= granules_) return true;
+    if (distance(header_->head_seen.load(order::acquire("P3")), end) <= granules_) return true;
     std::uint64_t const head = header_->head.load(order::acquire("P2"));
     header_->head_seen.store(head, order::release("P3"));
-    return end - head <= granules_;
+    return distance(head, end) <= granules_;
   }
+
+  const Owner owner_;
 };
 
 class MpscConsumer : public MpscRing {
  public:
   MpscConsumer(std::span<std::uint8_t> memory, std::uint64_t capacity) noexcept
       : MpscRing(memory, capacity),
-        head_(header_->head.load(order::relaxed)),  // Only consumers write it.
+        head_(header_->head.load(order::relaxed) & kPositions),  // Only consumers write it.
         released_(head_) {}
 
   /// The oldest record, in place, valid until consume(): ok, empty, closed (and drained) or
   /// corrupt.
   [[nodiscard]] Status peek(std::span<const std::uint8_t>* record) noexcept {
+    std::uint64_t skipped = 0;
     for (;;) {
       std::uint64_t const entry = entries_[index(head_)].load(order::acquire("P1"));
-      if ((entry & ~kLengthMask) != stamp(head_)) {
+      if (!is_current(entry, head_) || state_of(entry) == kClaimed) {
         release();
         if (header_->closing.load(order::relaxed) == 0) return Status::empty;
         // The end only if nothing is claimed beyond us: an open claim is still to be committed.
-        return header_->tail.load(order::relaxed) == (head_ << 1 | ring::kClosed) ? Status::closed
-                                                                                  : Status::empty;
+        std::uint64_t const tail = header_->tail.load(order::relaxed);
+        return (tail & ring::kClosed) != 0 && last_claim(tail).end == head_ ? Status::closed
+                                                                            : Status::empty;
       }
-      std::uint64_t const bytes = entry & kLengthMask;
-      std::uint64_t const to_end = granules_ - index(head_);
-      if (bytes != kPadding) {
-        step_ = granules_of(bytes);
-        if (step_ > to_end) return Status::corrupt;
-        *record = {at(head_), bytes};
+      step_ = length_of(entry, head_);
+      // Nobody keeps us in this loop for longer than the ring.
+      if (step_ == 0 || (skipped += step_) > granules_) return Status::corrupt;
+      if (state_of(entry) == kCommitted) {
+        *record = {at(after(head_, padding(head_, size_of(entry)))), size_of(entry)};
         return Status::ok;
       }
-      // Half the ring fits from its start: nobody pads there, and nobody keeps us in this loop.
-      if (to_end == granules_) return Status::corrupt;
-      head_ += to_end;
+      consume();
     }
   }
   /// Gives up the peeked record; producers get room back an eighth of the ring at a time, when the
   /// ring is found empty, or by release().
   void consume() noexcept {
-    head_ += step_;
-    if (head_ - released_ >= granules_ / 8) release();
+    head_ = after(head_, step_);
+    if (distance(released_, head_) >= granules_ / 8) release();
   }
   /// Gives all consumed room back now, and wakes producers that sleep. Costs a fence.
   void release() noexcept {
@@ -216,7 +305,47 @@ class MpscConsumer : public MpscRing {
   }
   [[nodiscard]] Gate& data() noexcept { return header_->data; }
 
+  /// Whose claim the consumer waits for: 0: nothing is claimed that is not committed. A hint, for
+  /// who wants to know whether that one still lives.
+  [[nodiscard]] Owner waits_for() const noexcept {
+    const LastClaim last = last_claim(header_->tail.load(order::acquire("P4")));
+    if (last.end == head_) return 0;
+    std::uint64_t const entry = entries_[index(head_)].load(order::relaxed);
+    if (!is_current(entry, head_)) return last.owner;  // Not recorded: then it is the last.
+    return state_of(entry) == kClaimed ? owner_of(entry) : Owner{0};
+  }
+  /// Skips what `owner` has claimed and not committed: nothing that is committed is lost, and
+  /// nobody waits for it any more. Others may go on to claim meanwhile. Only once it is proved that
+  /// no thread of `owner` runs any more, never after a timeout: it would write where others do. And
+  /// before anybody else gets its number. ok or corrupt. Bounded by the capacity.
+  [[nodiscard]] Status abort_claims_of(Owner owner) noexcept {
+    const LastClaim last = last_claim(header_->tail.load(order::acquire("P4")));
+    if (distance(head_, last.end) > granules_) return Status::corrupt;
+    record(last);
+    std::uint64_t length = 0;
+    for (std::uint64_t position = head_; position != last.end; position = after(position, length)) {
+      Atomic<std::uint64_t>& word = entries_[index(position)];
+      std::uint64_t entry = word.load(order::relaxed);
+      length = is_current(entry, position) ? length_of(entry, position) : 0;
+      if (length == 0 || length > distance(position, last.end)) return Status::corrupt;
+      if (state_of(entry) == kClaimed && owner_of(entry) == owner) {
+        // Only its owner would change it.
+        word.store(entry_word(position, kAborted, owner, length), order::relaxed);
+      }
+    }
+    return Status::ok;
+  }
+
  private:
+  /// Granules of what begins at `position`; 0: no entry of ours is like that.
+  [[nodiscard]] std::uint64_t length_of(std::uint64_t entry,
+                                        std::uint64_t position) const noexcept {
+    std::uint64_t const size = size_of(entry);
+    if (state_of(entry) != kCommitted) return size <= granules_ ? size : 0;
+    if (size > max_record(granules_ * kGranule)) return 0;
+    return padding(position, size) + granules_of(size);
+  }
+
   std::uint64_t head_;
   std::uint64_t released_;
   std::uint64_t step_ = 0;
