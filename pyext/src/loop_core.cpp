@@ -49,6 +49,8 @@ void LoopCore::close_reactor() {
   const auto sources = std::exchange(sources_, {});
   events_.clear();
   again_.clear();
+  doubts_.clear();
+  doubts_due_ns_ = Reactor::no_deadline;
   next_event_ = 0;
   watched_ = 0;
   const std::vector<Watcher*> watchers = std::exchange(watchers_, {});
@@ -101,7 +103,10 @@ void LoopCore::forget(int fd) noexcept {
   drop(watcher->object());
 }
 
-void LoopCore::drop_events(const Watcher& watcher) noexcept {
+void LoopCore::drop_events(Watcher& watcher) noexcept {
+  if (std::exchange(watcher.is_in_doubt_, false)) {
+    std::replace(doubts_.begin(), doubts_.end(), &watcher, static_cast<Watcher*>(nullptr));
+  }
   for (std::size_t i = next_event_; i < events_.size(); ++i) {
     if (events_[i].owner == &watcher) events_[i].owner = nullptr;
   }
@@ -118,6 +123,30 @@ bool LoopCore::report_again(Watcher& watcher, io_uring::Interest what) {
     PyErr_NoMemory();
     return false;
   }
+}
+
+/// The first of some sets the time, so that a busy loop asks each a hundred times a second.
+void LoopCore::doubt(int fd, Watcher& watcher) {
+  constexpr std::int64_t kSoon_ns = 10'000'000;
+  if (watcher.is_in_doubt_ || watcher_of(fd) != &watcher) return;
+  try {
+    doubts_.push_back(&watcher);
+  } catch (const std::bad_alloc&) {
+    return;  // The next read asks again.
+  }
+  watcher.is_in_doubt_ = true;
+  if (doubts_due_ns_ == Reactor::no_deadline) doubts_due_ns_ = now_ns() + kSoon_ns;
+}
+
+bool LoopCore::settle_doubts() {
+  doubts_due_ns_ = Reactor::no_deadline;
+  for (Watcher* const watcher : doubts_) {
+    if (watcher == nullptr) continue;
+    watcher->is_in_doubt_ = false;
+    if (watcher->has_more() && !report_again(*watcher, io_uring::readable)) return false;
+  }
+  doubts_.clear();
+  return true;
 }
 
 FdWatch* LoopCore::known_fd_watch(int fd) const noexcept {
@@ -218,7 +247,8 @@ bool LoopCore::sleep() {
   Reactor* const waited_for = reactor();
   if (waited_for == nullptr) return false;
   const auto next_deadline = [this] {
-    return timers_.empty() ? Reactor::no_deadline : deadline_of_seconds_exactly(timers_.first());
+    return std::min(doubts_due_ns_, timers_.empty() ? Reactor::no_deadline
+                                                    : deadline_of_seconds_exactly(timers_.first()));
   };
   // Others may have the GIL meanwhile, and add something.
   for (std::size_t i = 0; i < sources_.size(); ++i) {
@@ -311,8 +341,10 @@ void LoopCore::remove_source(const LoopSource& source) noexcept {
 }
 
 bool LoopCore::add_due() {
-  if (timers_.empty()) return true;
-  const double now = seconds_of(now_ns());
+  if (timers_.empty() && doubts_.empty()) return true;
+  std::int64_t const now_here = now_ns();
+  if (now_here >= doubts_due_ns_ && !settle_doubts()) return false;
+  const double now = seconds_of(now_here);
   while (!timers_.empty() && timers_.first() <= now) {
     if (!ready_.push(timers_.pop())) return false;
   }

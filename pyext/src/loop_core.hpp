@@ -53,6 +53,9 @@ class LoopCore {
   /// Reports `what` to one who watches a descriptor in the next iteration, whether or not anything
   /// happens: for who has left a part of it undone. False: MemoryError is set.
   [[nodiscard]] bool report_again(Watcher& watcher, io_uring::Interest what);
+  /// Asks one who watches `fd` some milliseconds from now whether it has_more(), and if so reports
+  /// it readable: for what is rare, and would cost something each time.
+  void doubt(int fd, Watcher& watcher);
   /// Who watches the descriptor, or nullptr.
   [[nodiscard]] Watcher* watcher_of(int fd) const noexcept;
   /// False: an exception is set.
@@ -165,7 +168,8 @@ class LoopCore {
   [[nodiscard]] bool sleep();
   [[nodiscard]] bool may_sleep();
   void settle_all();
-  void drop_events(const Watcher& watcher) noexcept;
+  void drop_events(Watcher& watcher) noexcept;
+  [[nodiscard]] bool settle_doubts();
   void take(std::span<const io_uring::Event> events);
   [[nodiscard]] bool dispatch();
   [[nodiscard]] bool serve_sources();
@@ -196,6 +200,8 @@ class LoopCore {
   std::vector<io_uring::Event> events_;  // Those from next_event_ on are to be passed
   std::size_t next_event_ = 0;           // on; owner nullptr: forgotten meanwhile.
   std::vector<io_uring::Event> again_;   // Of the next iteration, likewise.
+  std::vector<Watcher*> doubts_;         // nullptr: forgotten meanwhile.
+  std::int64_t doubts_due_ns_ = io_uring::Reactor::no_deadline;
 };
 
 /// An instance of `erlang._native.LoopCore`.

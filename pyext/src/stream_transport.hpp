@@ -29,6 +29,7 @@ class StreamTransport final : public Transport {
   [[nodiscard]] bool open_stream(const Parts& parts);
   [[nodiscard]] bool set_protocol(PyObject* protocol) override;
   [[nodiscard]] std::size_t queued() const noexcept override { return queue_.size(); }
+  [[nodiscard]] bool has_more() override;
   void clear() override;
   int traverse(visitproc visit, void* arg) const override;
 
@@ -83,7 +84,7 @@ class StreamTransport final : public Transport {
 
   Style style_ = Style::bytes;
   bool is_tcp_ = false;
-  bool is_cut_ = false;        ///< The last read ended before what was there did.
+  bool is_cut_ = false;        ///< The last read, of no TCP, ended before what was there did.
   bool expects_much_ = false;  ///< The last read was a large one.
   bool has_written_eof_ = false;
   PyRef take_data_;    // The protocol's data_received or get_buffer,
