@@ -23,11 +23,16 @@ handle_call(_Request, _From, State) ->
 handle_cast(_Request, State) ->
     {noreply, State}.
 
-%% It keeps no reference to the inbox: when the process of the thread and its handlers are gone,
-%% whoever waits in Python learns that nobody can answer.
+%% It keeps no reference to the inbox for longer than the process of the thread does: when that and
+%% its handlers are gone, whoever waits in Python learns that nobody can answer. Handlers that stay
+%% have nobody then who tells how they end, until the thread has another process.
 -spec handle_info(term(), no_state) -> {noreply, no_state, hibernate} | {noreply, no_state}.
 handle_info({penstock_open, Inbox}, State) ->
-    _ = py_caller:start_link(Inbox),
+    Caller = py_caller:start_link(Inbox),
+    _ = erlang:monitor(process, Caller, [{tag, {caller, Inbox}}]),
+    {noreply, State, hibernate};
+handle_info({{caller, Inbox}, _Monitor, process, Caller, Reason}, State) ->
+    Reason =:= normal orelse py_caller:is_down(Inbox, Caller, Reason),
     {noreply, State, hibernate};
 handle_info(_Stray, State) ->
     {noreply, State}.

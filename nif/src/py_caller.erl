@@ -6,13 +6,14 @@
 %% process, its handler, which then stays for further calls from the same depth of the thread's
 %% stack; what the thread sends there does not come through here. `penstock_async' and
 %% `penstock_schedule' get a process each. All of them are monitored: when one dies, however that
-%% happens, the thread or the call that waits for it learns why.
+%% happens, the thread or the call that waits for it learns why. If this process is killed, the
+%% thread gets another one, and asks it to watch the handlers that still work (`penstock_adopt').
 %%
 %% Answers go into the thread's inbox, which is a channel, or straight to whom a scheduled call is
 %% for.
 -module(py_caller).
 
--export([start_link/1, path/0, handle_next/2]).
+-export([start_link/1, is_down/3, path/0, handle_next/2]).
 
 -include("py_wire.hrl").
 
@@ -34,6 +35,11 @@ start_link(Inbox) ->
         loop(Inbox)
     end).
 
+%% @doc Tells a thread that its process is gone.
+-spec is_down(inbox(), pid(), term()) -> ok.
+is_down(Inbox, Caller, Reason) ->
+    put_failure(Inbox, ?DOWN, 0, Caller, exit_of(Reason)).
+
 %% @doc The contexts that wait for the calling process.
 -spec path() -> [pid()].
 path() ->
@@ -46,7 +52,8 @@ loop(Inbox) ->
     receive
         {penstock_call, Id, _Name, _Args, _Path} = Call ->
             Caller = self(),
-            _ = start(fun() -> handle_first(Inbox, Caller, Call) end, {call, Id}),
+            {Handler, _} = start(fun() -> handle_first(Inbox, Caller, Call) end, {call, Id}),
+            put_in(Inbox, {?STARTED, Id, Handler}),
             loop(Inbox);
         {penstock_async, Id, Name, Args, Path} ->
             _ = start(fun() -> answer(Inbox, Id, none, Name, run(Name, Args, Path)) end,
@@ -57,6 +64,13 @@ loop(Inbox) ->
             loop(Inbox);
         {{call, Id}, _Monitor, process, Handler, Reason} ->
             Reason =:= normal orelse put_failure(Inbox, ?DOWN, Id, Handler, exit_of(Reason)),
+            loop(Inbox);
+        {penstock_adopt, Id, Handler} ->
+            _ = erlang:monitor(process, Handler, [{tag, {adopted, Id}}]),
+            loop(Inbox);
+        {{adopted, Id}, _Monitor, process, Handler, Reason} ->
+            %% Also one that has ended by itself may have left a call undone.
+            put_failure(Inbox, ?DOWN, Id, Handler, exit_of(Reason)),
             loop(Inbox);
         {{async, Id}, _Monitor, process, _Worker, Reason} ->
             Reason =:= normal orelse put_failure(Inbox, ?DOWN, Id, none, exit_of(Reason)),

@@ -4,3 +4,4 @@
 -define(VALUE, 7).
 -define(FAILURE, 8).
 -define(DOWN, 9).
+-define(STARTED, 12).

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "caller.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <iterator>
 #include <new>
@@ -39,7 +40,8 @@ void raise_no_server() {
 /// the VM's life.
 bool append_tag(wire::Writer& writer, CallerTag tag) noexcept {
   constexpr const char* kNames[] = {"penstock_open",     "penstock_call",    "penstock_async",
-                                    "penstock_schedule", "penstock_release", "penstock_close"};
+                                    "penstock_schedule", "penstock_release", "penstock_close",
+                                    "penstock_adopt"};
   static constinit Atomic<std::uint64_t> words[std::size(kNames)] = {};
   const auto index = static_cast<std::size_t>(tag);
   std::uint64_t word = words[index].load(order::relaxed);
@@ -200,12 +202,13 @@ PyObject* Caller::call(const ErlangFunction& function) {
       !send_request(wait.handler, request)) {
     return nullptr;
   }
+  wait.process = process_;
   if (!await(wait)) {
     // Whatever it still does, it is not this level's any more.
     dismiss(std::exchange(handlers_[level], 0), CallerTag::release);
     return nullptr;
   }
-  handlers_[level] = wait.handler;
+  handlers_[level] = wait.is_adopted ? 0 : wait.handler;
   return result_of(*wait.answer);
 }
 
@@ -220,7 +223,10 @@ PyObject* Caller::start(const ErlangFunction& function) {
   std::uint64_t nobody = 0;
   if (!write_request(request, CallerTag::async, id, {}, function)) return nullptr;
   futures_.emplace(id, PyRef::borrow(future.get()).take());
-  if (!send_request(nobody, request)) {
+  unsent_ = id;
+  const bool is_sent = send_request(nobody, request);
+  unsent_ = 0;
+  if (!is_sent) {
     drop(std::exchange(futures_[id], nullptr));
     futures_.erase(id);
     return nullptr;
@@ -331,6 +337,26 @@ bool Caller::open() {
     if (!receive_one()) return false;
   }
   return true;
+}
+
+/// What was begun with an earlier process. Its handlers end when they have done what they do, so
+/// none of them gets another call; those that work are watched by the new one from now on. A call
+/// whose handler is not known may have been run or not.
+void Caller::adopt_handlers() {
+  std::fill(handlers_.begin(), handlers_.end(), 0);
+  for (Wait* wait = innermost_; wait != nullptr; wait = wait->outer) {
+    // One that is being sent goes to the new process.
+    if (wait->process == 0 || wait->is_adopted || wait->answer) continue;
+    wait->is_adopted = true;
+    Message message;
+    wire::Writer writer(message);
+    const bool is_watched =
+        wait->handler != 0 && writer.tuple(3) && append_tag(writer, CallerTag::adopt) &&
+        writer.integer(static_cast<std::int64_t>(wait->id)) && writer.pid_word(wait->handler) &&
+        send_to(process_, message) == Status::ok;
+    wait->is_lost = !is_watched;
+  }
+  if (!futures_.empty()) lose_futures();
 }
 
 void Caller::dismiss(std::uint64_t process, CallerTag what) {

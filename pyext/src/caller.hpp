@@ -22,7 +22,7 @@ class Executor;
 using Path = std::vector<std::uint64_t>;
 
 /// What a thread says to its processes, see py_caller.
-enum class CallerTag : std::uint8_t { open, call, async, schedule, release, close };
+enum class CallerTag : std::uint8_t { open, call, async, schedule, release, close, adopt };
 
 /// A function of Erlang, and the arguments of its call.
 struct ErlangFunction {
@@ -108,6 +108,9 @@ class Caller {
   // Sending
   [[nodiscard]] std::uint64_t next_id() noexcept;
   [[nodiscard]] bool open();
+  /// The process is gone: who waits gets another one, which is to watch what still works.
+  void lose_process();
+  void adopt_handlers();
   [[nodiscard]] static Status send_to(std::uint64_t process, const Message& message) noexcept;
   [[nodiscard]] bool send_request(std::uint64_t& process, const Message& request);
   [[nodiscard]] bool write_request(Message& request, CallerTag kind, std::uint64_t id,
@@ -124,6 +127,7 @@ class Caller {
   void resolve(PyObject* future, const Message& message);
   [[nodiscard]] PyObject* result_of(const Message& message);
   void lost();
+  void lose_futures();
   void fail_futures(PyObject* exception);
 
   // Futures
@@ -143,6 +147,7 @@ class Caller {
   Executor* const executor_;   // nullptr: not a context's thread.
   std::uint64_t process_ = 0;  // py_caller's pid, once open.
   std::uint64_t last_id_ = 0;
+  std::uint64_t unsent_ = 0;             // Of the future whose call is being sent.
   Wait* innermost_ = nullptr;            // Of those that wait on this thread's stack.
   std::size_t depth_ = 0;                // How many they are.
   std::vector<std::uint64_t> handlers_;  // Of each level; 0: none yet.

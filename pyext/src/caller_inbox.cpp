@@ -23,8 +23,8 @@ struct Head {
   bool ok = false;
   Operation operation{};
   std::uint64_t id = 0;       ///< Of an answer.
-  std::uint64_t process = 0;  ///< opened: the new process; of an answer: the handler, 0 if it is
-                              ///< for this call only.
+  std::uint64_t process = 0;  ///< opened: the new process; else: the handler, 0 if it is for this
+                              ///< call only.
 };
 
 Head read_head(wire::Reader& reader) noexcept {
@@ -34,7 +34,9 @@ Head read_head(wire::Reader& reader) noexcept {
   if (reader.next(item) != Status::ok || item.tag != wire::kSmallInteger) return head;
   head.operation = static_cast<Operation>(item.integer);
   head.ok = true;
-  if (head.operation < Operation::opened || head.operation > Operation::down) return head;
+  const bool is_for_callers =
+      head.operation >= Operation::opened && head.operation <= Operation::down;
+  if (!is_for_callers && head.operation != Operation::started) return head;
   if (head.operation != Operation::opened) {
     if (reader.next(item) != Status::ok) return {};
     head.id = static_cast<std::uint64_t>(item.integer);
@@ -75,6 +77,10 @@ void raise_lost(ModuleState& state) {
 /// False: an exception is set, and no answer has come.
 bool Caller::await(const Wait& wait) {
   while (!wait.answer) {
+    if (wait.is_lost) {
+      raise_lost(state_);
+      return false;
+    }
     if (!receive_one()) return false;
   }
   return true;
@@ -97,7 +103,7 @@ bool Caller::receive_one() {
   }
   if (status == Status::ok) {
     dispatch(std::move(message));
-    return true;
+    return PyErr_Occurred() == nullptr;
   }
   if (status == Status::out_of_memory) {
     PyErr_NoMemory();
@@ -141,12 +147,27 @@ void Caller::dispatch(Received message) {
   if (!head.ok) return;
   switch (head.operation) {
     case Operation::opened:
-      process_ = head.process;
+      // What ran while the first one was waited for has asked for another one.
+      if (process_ != 0) {
+        dismiss(head.process, CallerTag::close);
+      } else {
+        process_ = head.process;
+        adopt_handlers();
+      }
+      break;
+    case Operation::started:
+      for (Wait* wait = innermost_; wait != nullptr; wait = wait->outer) {
+        if (wait->id == head.id) wait->handler = head.process;
+      }
       break;
     case Operation::value:
     case Operation::failure:
       return answered(head.id, head.process, false, std::move(message));
     case Operation::down:
+      if (head.id == 0) {
+        if (head.process == process_) lose_process();
+        break;
+      }
       return answered(head.id, head.process, true, std::move(message));
     default:
       if (executor_ != nullptr) executor_->execute_nested(*message);
@@ -345,8 +366,30 @@ void Caller::lost() {
   fail_futures(take_exception().get());
 }
 
+/// The process that starts handlers is gone. Who waits for one of them may do so for ever if
+/// nobody watches it.
+void Caller::lose_process() {
+  process_ = 0;
+  if (innermost_ == nullptr) {
+    if (!futures_.empty()) lose_futures();
+    return;
+  }
+  if (open() || PyErr_ExceptionMatches(PyExc_RuntimeError) == 0) return;
+  PyErr_Clear();  // There is no other one.
+  for (Wait* wait = innermost_; wait != nullptr; wait = wait->outer) {
+    wait->is_lost = wait->process != 0;
+  }
+}
+
+void Caller::lose_futures() {
+  const SetAside exception;
+  raise_lost(state_);
+  fail_futures(take_exception().get());
+}
+
 void Caller::fail_futures(PyObject* exception) {
-  const auto futures = std::exchange(futures_, {});
+  auto futures = std::exchange(futures_, {});
+  futures_.insert(futures.extract(unsent_));
   for (const auto& [id, each] : futures) {
     const PyRef future = PyRef::steal(each);
     const PyRef done = PyRef::steal(PyObject_CallMethodNoArgs(each, state_.names.done));

@@ -28,7 +28,8 @@ groups() ->
        every_answer_reaches_its_thread, ten_thousand_short_threads]},
      {ends, [],
       [threads_end_in_every_way, a_killed_handler, a_killed_process_of_a_thread,
-       a_thread_whose_processes_are_all_killed, a_handler_outlives_its_thread]},
+       a_thread_whose_processes_are_all_killed, a_handler_that_nobody_watches,
+       a_handler_outlives_its_thread]},
      {waits, [],
       [an_interrupt_ends_a_wait, a_timeout_ends_a_wait, a_late_answer_reaches_nobody,
        a_killed_caller_leaves_nothing, a_killed_context_ends_its_wait,
@@ -184,6 +185,62 @@ a_thread_whose_processes_are_all_killed(_) ->
     [{ok, {<<"returned">>, {First, _, Third}}}] = eventually:workers([Call], call),
     ?assertMatch({<<"raised">>, <<"RuntimeError">>, <<"exit: ", _/binary>>}, First),
     ?assertEqual(3, Third).
+
+%% It ends with the process that watched it, with a call still to be done; and what waits inside of
+%% keeps the thread's inbox alive.
+a_handler_that_nobody_watches(_) ->
+    Test = self(),
+    Context = py:context(1),
+    Inner = fun() -> py:call(Context, erlang, call, [inner, 1], #{timeout => 20000}) end,
+    ok = py:register_function(inner, fun([Value]) -> Test ! {inner, self()}, Value end),
+    ok = py:register_function(outer, fun([]) -> Inner();
+                                        ([1]) -> Holding = end_caller(inner_handler(Test)),
+                                                 Result = Inner(),
+                                                 Holding ! go_on,
+                                                 Result
+                                     end),
+    {ok, {<<"ok">>, 1}} = py:call(Context, erlang, call, [outer]),
+    {inner, Handler} = eventually:message(inner),
+    Monitor = monitor(process, Handler),
+    Call = in_background(Context, erlang, call, [outer, 1], infinity),
+    receive {who, Asking} -> Asking ! {inner_is, Handler} after 20000 -> error(not_called) end,
+    [{ok, Result}] = eventually:workers([Call], call),
+    case Result of
+        {<<"ok">>, 1} -> {inner, _} = eventually:message(inner);
+        {<<"error">>, {<<"RuntimeError">>, _}} -> ok
+    end,
+    receive {'DOWN', Monitor, process, Handler, normal} -> ok
+    after 20000 -> error(still_there)
+    end,
+    usable(Context),
+    {ok, {<<"ok">>, 1}} = py:call(Context, erlang, call, [outer]),
+    {inner, Last} = eventually:message(inner),
+    eventually:dead(Last).  % It would stay for the next call from there.
+
+inner_handler(Test) ->
+    Test ! {who, self()},
+    receive {inner_is, Handler} -> Handler end.
+
+%% The handler finds that its caller is gone, and behind that what comes until then: it is held for
+%% as long as the process that is returned lives.
+end_caller(Handler) ->
+    {monitors, [{process, Caller}]} = process_info(Handler, monitors),
+    Me = self(),
+    Holding = spawn_link(fun() ->
+                             true = erlang:suspend_process(Handler),
+                             eventually:dead(Caller),
+                             eventually:true(fun() -> queued(Handler) =:= 1 end),
+                             Me ! held,
+                             eventually:true(fun() -> queued(Handler) =:= 2 orelse told() end)
+                         end),
+    receive held -> Holding end.
+
+queued(Pid) ->
+    {message_queue_len, Count} = process_info(Pid, message_queue_len),
+    Count.
+
+told() ->
+    receive go_on -> true after 0 -> false end.
 
 %% The thread has gone on after an interrupt, and has ended; the function has not.
 a_handler_outlives_its_thread(_) ->

@@ -62,6 +62,17 @@ TEST(Lookout, EndsAtTheDeadlineAndLearnsNothingFromIt) {
   }
 }
 
+TEST(Lookout, HasALimitThatCanBeSet) {
+  std::int64_t const usual = Lookout::limit_of(nullptr);
+  EXPECT_TRUE(usual == 50'000 || usual == 0);
+  EXPECT_EQ(Lookout::limit_of("0"), 0);
+  EXPECT_EQ(Lookout::limit_of("20"), 20'000);
+  EXPECT_EQ(Lookout::limit_of("99999999"), 1'000'000);
+  for (const char* const wrong : {"", "-1", "x", "1x", " 1", "1.5", "99999999999999999999"}) {
+    EXPECT_EQ(Lookout::limit_of(wrong), usual) << wrong;
+  }
+}
+
 TEST(Lookout, IsNotThereWhereItMayNotLook) {
   Lookout lookout(0);
   for (int wait = 0; wait < 100; ++wait) EXPECT_FALSE(looks_in_vain(lookout));

@@ -27,10 +27,12 @@ namespace penstock {
 ///
 /// To the inbox of a thread that calls Erlang, besides requests from further down its own Path:
 ///   opened  {.., Pid}: the process that starts handlers for this thread
+///   started {.., Id, Handler}: the handler that was started for call Id
 ///   value   {.., Id, Handler, Term}: what call Id returned
 ///   failure {.., Id, Handler, Class, Text, Reason, Stack}: how it failed; Class is an atom
 ///   down    {.., Id, Handler, Class, Text, Reason, Stack}: the handler is gone, which was started
-///           for call Id and may have been running a later one
+///           for call Id and may have been running a later one. Id 0: the process that starts
+///           handlers is gone
 enum class Operation : std::uint8_t {
   call,
   eval,
@@ -44,6 +46,7 @@ enum class Operation : std::uint8_t {
   down,
   thread,
   cancel,
+  started,
 };
 
 /// One request to Python, shared by the caller, the queue and the context.

@@ -52,7 +52,9 @@ struct RingHeader {
 static_assert(sizeof(Atomic<std::uint64_t>) == 8 && sizeof(Gate) == 4);
 static_assert(sizeof(RingHeader) == 4 * kSharedLine);
 static_assert(offsetof(RingHeader, tail) == 128 && offsetof(RingHeader, head) == 256);
-static_assert(offsetof(RingHeader, data) == 384);
+static_assert(offsetof(RingHeader, kind) == 8 && offsetof(RingHeader, capacity) == 16);
+static_assert(offsetof(RingHeader, head_seen) == 136 && offsetof(RingHeader, data) == 384);
+static_assert(offsetof(RingHeader, space) == 388 && offsetof(RingHeader, closing) == 392);
 
 namespace ring {
 

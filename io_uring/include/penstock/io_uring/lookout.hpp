@@ -44,9 +44,11 @@ class Lookout {
     return false;
   }
 
-  /// PENSTOCK_LOOP_SPIN_US, looked up once: microseconds, at most 1000. Where it is not set, 50, or
-  /// 0 on a machine with one processor.
+  /// Of PENSTOCK_LOOP_SPIN_US, looked up once.
   [[nodiscard]] static std::int64_t limit_of_process() noexcept;
+  /// Nanoseconds for a setting of microseconds, at most 1000 of them. For nullptr and what is no
+  /// number: of 50, or 0 on a machine with one processor.
+  [[nodiscard]] static std::int64_t limit_of(const char* setting) noexcept;
 
  private:
   [[nodiscard]] bool is_worth_it() noexcept {
