@@ -139,14 +139,15 @@ void LoopCore::doubt(int fd, Watcher& watcher) {
 }
 
 bool LoopCore::settle_doubts() {
+  bool all_told = true;
   doubts_due_ns_ = Reactor::no_deadline;
   for (Watcher* const watcher : doubts_) {
     if (watcher == nullptr) continue;
     watcher->is_in_doubt_ = false;
-    if (watcher->has_more() && !report_again(*watcher, io_uring::readable)) return false;
+    if (watcher->has_more()) all_told = report_again(*watcher, io_uring::readable) && all_told;
   }
   doubts_.clear();
-  return true;
+  return all_told;
 }
 
 FdWatch* LoopCore::known_fd_watch(int fd) const noexcept {
