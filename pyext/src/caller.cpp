@@ -202,7 +202,7 @@ PyObject* Caller::call(const ErlangFunction& function) {
       !send_request(wait.handler, request)) {
     return nullptr;
   }
-  wait.process = process_;
+  wait.is_sent = true;
   if (!await(wait)) {
     // Whatever it still does, it is not this level's any more.
     dismiss(std::exchange(handlers_[level], 0), CallerTag::release);
@@ -346,7 +346,7 @@ void Caller::adopt_handlers() {
   std::fill(handlers_.begin(), handlers_.end(), 0);
   for (Wait* wait = innermost_; wait != nullptr; wait = wait->outer) {
     // One that is being sent goes to the new process.
-    if (wait->process == 0 || wait->is_adopted || wait->answer) continue;
+    if (!wait->is_sent || wait->is_adopted || wait->answer) continue;
     wait->is_adopted = true;
     Message message;
     wire::Writer writer(message);

@@ -377,7 +377,7 @@ void Caller::lose_process() {
   if (open() || PyErr_ExceptionMatches(PyExc_RuntimeError) == 0) return;
   PyErr_Clear();  // There is no other one.
   for (Wait* wait = innermost_; wait != nullptr; wait = wait->outer) {
-    wait->is_lost = wait->process != 0;
+    wait->is_lost = wait->is_sent;
   }
 }
 

@@ -22,7 +22,7 @@ struct Caller::Wait {
   Caller& caller;
   const std::uint64_t id;
   Wait* const outer;
-  std::uint64_t process = 0;  ///< To which, or to whose handler, it was sent; 0: not yet.
+  bool is_sent = false;       ///< To a process, or to its handler.
   std::uint64_t handler = 0;  ///< The process that runs it, once known.
   bool is_adopted = false;    ///< That was started by a process that is gone.
   bool is_lost = false;       ///< No answer may come.
