@@ -31,8 +31,10 @@
 -spec start_link(inbox()) -> pid().
 start_link(Inbox) ->
     spawn_link(fun() ->
-        put_in(Inbox, {?OPENED, self()}),
-        loop(Inbox)
+        case py_nif:channel_send(Inbox, {?OPENED, self()}) of
+            ok -> loop(Inbox);
+            {error, _} -> ok  % The thread is gone.
+        end
     end).
 
 %% @doc Tells a thread that its process is gone.

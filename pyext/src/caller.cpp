@@ -121,15 +121,6 @@ Caller::~Caller() {
   for (const auto& [id, future] : std::exchange(futures_, {})) drop(future);
 }
 
-/// They end when they have done what they do. Needs no GIL.
-void Caller::end_processes() noexcept {
-  inbox_->close();
-  for (const std::uint64_t handler : std::exchange(handlers_, {})) {
-    dismiss(handler, CallerTag::release);
-  }
-  dismiss(std::exchange(process_, 0), CallerTag::close);
-}
-
 /// Those of this thread. An object that goes with the thread's Python state, and calls Erlang when
 /// it does, leaves one that nobody drops: at the thread's end at least its processes go. (A key,
 /// and not a thread_local object: those of the VM's main thread are destroyed while others still
@@ -345,9 +336,9 @@ bool Caller::open() {
 void Caller::adopt_handlers() {
   std::fill(handlers_.begin(), handlers_.end(), 0);
   for (Wait* wait = innermost_; wait != nullptr; wait = wait->outer) {
-    // One that is being sent goes to the new process.
-    if (!wait->is_sent || wait->is_adopted || wait->answer) continue;
-    wait->is_adopted = true;
+    // One that is being sent goes to the new process. Also the handler of one that was answered
+    // just now ends, and gets no other call.
+    if (!wait->is_sent || std::exchange(wait->is_adopted, true) || wait->answer) continue;
     Message message;
     wire::Writer writer(message);
     const bool is_watched =

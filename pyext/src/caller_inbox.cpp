@@ -401,4 +401,24 @@ void Caller::fail_futures(PyObject* exception) {
   }
 }
 
+// The end
+// ------------------------------------------------------------------------------------------------
+
+/// They end when they have done what they do. Needs no GIL.
+void Caller::end_processes() noexcept {
+  inbox_->close();
+  for (const std::uint64_t handler : std::exchange(handlers_, {})) {
+    dismiss(handler, CallerTag::release);
+  }
+  dismiss(std::exchange(process_, 0), CallerTag::close);
+  // One that was asked for, and came when nobody waited for it any more.
+  Message message;
+  while (inbox_->try_receive(message) == Status::ok) {
+    wire::Reader reader(message.bytes());
+    const Head head = read_head(reader);
+    if (head.ok && head.operation == Operation::opened) dismiss(head.process, CallerTag::close);
+    message.clear();
+  }
+}
+
 }  // namespace penstock::python

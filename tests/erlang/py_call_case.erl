@@ -55,12 +55,13 @@ unwatch(_Case, Config, Check) ->
              catch
                  Class:Reason:Stack -> {fail, {Class, Reason, Stack}}
              end,
-    case {?config(tc_status, Config), Result} of
-        {ok, ok} -> ok;
-        _ -> show(?config(stacks, Config))
-    end,
+    Status = ?config(tc_status, Config),
+    {Status, Result} =:= {ok, ok} orelse show(?config(stacks, Config)),
     eventually:true(fun watchdog_stopped/0),
-    Result.
+    case Status of
+        ok -> Result;
+        _ -> ok  % What it failed with is the reason.
+    end.
 
 show(Stacks) ->
     {ok, Python} = file:read_file(Stacks),

@@ -10,6 +10,8 @@
 
 -compile([export_all, nowarn_export_all]).
 
+-include("../../nif/src/py_wire.hrl").
+
 -define(CASES, thread_cases).
 
 suite() ->
@@ -29,6 +31,7 @@ groups() ->
      {ends, [],
       [threads_end_in_every_way, a_killed_handler, a_killed_process_of_a_thread,
        a_thread_whose_processes_are_all_killed, a_handler_that_nobody_watches,
+       a_handler_that_answers_meanwhile, a_thread_ends_before_its_process_comes,
        a_handler_outlives_its_thread]},
      {waits, [],
       [an_interrupt_ends_a_wait, a_timeout_ends_a_wait, a_late_answer_reaches_nobody,
@@ -163,6 +166,8 @@ a_killed_process_of_a_thread(_) ->
     Call = in_background(thrice_in_a_thread, [gate, echo]),
     Handlers = entered(1),
     [Caller] = callers() -- Before,
+    %% It has told which process the handler is, without which the call would be lost.
+    eventually:equal({status, waiting}, fun() -> process_info(Caller, status) end),
     eventually:dead(Caller),
     open(Handlers),
     [{ok, {<<"returned">>, {First, Second, Third}}}] = eventually:workers([Call], call),
@@ -241,6 +246,72 @@ queued(Pid) ->
 
 told() ->
     receive go_on -> true after 0 -> false end.
+
+%% Its thread has learned that the process which started it is gone, and waits for another one: it
+%% ends after the answer, so it must not get the next call. All processes are played here, since
+%% nothing else makes it end just then.
+a_handler_that_answers_meanwhile(_) ->
+    Server = whereis(py_callback_server),
+    true = unregister(py_callback_server),
+    true = register(py_callback_server, self()),
+    try
+        Call = in_background(thrice_in_a_thread, [gate, echo]),
+        [First, Handler, Second, Other] = [actor() || _ <- lists:seq(1, 4)],
+        {penstock_open, Inbox} = eventually:message(penstock_open),
+        Put = fun(Message) -> ok = py_nif:channel_send(Inbox, Message) end,
+        Put({?OPENED, First}),
+        Id = call_at(First),
+        Put({?STARTED, Id, Handler}),
+        Put({?DOWN, 0, First, exit, <<"killed">>, killed, <<>>}),
+        {penstock_open, _} = eventually:message(penstock_open),
+        Put({?VALUE, Id, Handler, 1}),
+        Put({?OPENED, Second}),
+        Put({?VALUE, call_at(Second), Other, 2}),
+        Put({?VALUE, call_at(Other), Other, 3}),
+        ?assertEqual([{ok, returned({returned(1), returned(2), 3})}],
+                     eventually:workers([Call], call)),
+        {at, Other, penstock_release} = eventually:message(at),
+        {at, Second, penstock_close} = eventually:message(at)
+    after
+        true = unregister(py_callback_server),
+        true = register(py_callback_server, Server)
+    end.
+
+%% What is sent to it comes to the test.
+actor() ->
+    Test = self(),
+    spawn_link(fun() -> forward(Test) end).
+
+forward(Test) ->
+    receive Message -> Test ! {at, self(), Message} end,
+    forward(Test).
+
+call_at(Process) ->
+    {at, At, {penstock_call, Id, _, _, _}} = eventually:message(at),
+    ?assertEqual(Process, At),
+    Id.
+
+%% It was asked for by a thread that did not wait for it.
+a_thread_ends_before_its_process_comes(_) ->
+    echo(),
+    Before = length(callers()),
+    [begin
+         {ok, Context} = py_context:new(#{}),
+         ok = sys:suspend(py_callback_server),
+         {error, timeout} = py:call(Context, erlang, call, [echo, 1], #{timeout => 50}),
+         Resume = fun() -> ok = sys:resume(py_callback_server) end,
+         Stop = fun() -> ok = py_context:stop(Context) end,
+         case Which of
+             before_it_is_started ->
+                 Stop(),
+                 Resume();
+             before_it_is_seen ->
+                 Resume(),
+                 eventually:equal(Before + 1, fun() -> length(callers()) end),
+                 Stop()
+         end,
+         eventually:equal(Before, fun() -> length(callers()) end)
+     end || Which <- [before_it_is_started, before_it_is_seen]].
 
 %% The thread has gone on after an interrupt, and has ended; the function has not.
 a_handler_outlives_its_thread(_) ->
