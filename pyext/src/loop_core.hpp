@@ -124,7 +124,15 @@ class LoopCore {
   static constexpr std::size_t kScratch = std::size_t{256} * 1024;
   /// How much a sock_recv of this loop got last: a guess at how much the next one gets.
   [[nodiscard]] std::size_t last_received() const noexcept { return last_received_; }
-  void note_received(std::size_t size) noexcept { last_received_ = size; }
+  void note_received(int fd, std::size_t size) noexcept {
+    last_received_ = size;
+    if (size >= kMuch) note_much(fd);
+  }
+  /// Of what comes at once: while several peers send so much the loop does not look out for more.
+  static constexpr std::size_t kMuch = std::size_t{32} * 1024;
+  void note_much(int fd) noexcept {
+    if (reactor_) reactor_->get().note_much(fd);
+  }
 
   /// The reactor, made when first needed. nullptr: OSError is set.
   [[nodiscard]] io_uring::Reactor* reactor();

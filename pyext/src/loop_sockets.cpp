@@ -79,7 +79,7 @@ Attempt receive_copied(LoopCore& loop, int fd, std::size_t size, PyObject** resu
   if (scratch.empty()) return Attempt::failed;
   const ssize_t got = receive(fd, scratch.first(std::min(size, scratch.size())));
   if (got < 0) return after_error(Attempt::wait_readable);
-  loop.note_received(static_cast<std::size_t>(got));
+  loop.note_received(fd, static_cast<std::size_t>(got));
   *result = PyBytes_FromStringAndSize(scratch.data(), got);
   return Attempt::done;
 }
@@ -90,7 +90,7 @@ Attempt receive_directly(LoopCore& loop, int fd, std::size_t size, PyObject** re
   if (!bytes) return Attempt::failed;
   const ssize_t got = receive(fd, {PyBytes_AS_STRING(bytes.get()), size});
   if (got < 0) return after_error(Attempt::wait_readable);
-  loop.note_received(static_cast<std::size_t>(got));
+  loop.note_received(fd, static_cast<std::size_t>(got));
   PyObject* shrunk = bytes.take();
   (void)_PyBytes_Resize(&shrunk, got);
   *result = shrunk;

@@ -19,9 +19,8 @@ namespace {
 /// Reads of one connection in one iteration: the others shall have their turn.
 constexpr int kReadsInTurn = 4;
 
-/// A read that brings as much is followed by one into a bytes object of its own, which spares a
-/// copy. Less than what malloc() would map, and unmap again, each time.
-constexpr std::size_t kMuch = std::size_t{32} * 1024;
+/// A read that brings much is followed by one into a bytes object of its own, which spares a copy.
+/// Less than what malloc() would map, and unmap again, each time.
 constexpr std::size_t kLargeObject = std::size_t{120} * 1024;
 
 }  // namespace
@@ -128,7 +127,9 @@ StreamTransport::Read StreamTransport::receive_ended(ssize_t result) {
 /// Before the protocol is told, which may pause and resume.
 StreamTransport::Read StreamTransport::received(ssize_t size, std::size_t room) {
   const auto count = static_cast<std::size_t>(size);
-  if (style_ != Style::buffer) expects_much_ = count >= kMuch;
+  const bool is_much = count >= LoopCore::kMuch;
+  if (is_much) core().note_much(fd());
+  if (style_ != Style::buffer) expects_much_ = is_much;
   if (count == room || is_hung_up_ || is_cut_) return Read::more;
   may_read_ = false;
   if (is_tcp_) core().doubt(fd(), *this);

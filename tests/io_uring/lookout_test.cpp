@@ -52,6 +52,22 @@ TEST(Lookout, EndsAfterTwoInVain) {
   EXPECT_TRUE(looks_in_vain(lookout));  // A trial.
 }
 
+TEST(Lookout, RestsWhileSeveralSendMuch) {
+  Lookout lookout(kLimit);
+  EXPECT_TRUE(finds(lookout));
+  lookout.note_much(7);
+  for (int wait = 0; wait < 16; ++wait) EXPECT_FALSE(looks_in_vain(lookout)) << wait;
+  EXPECT_TRUE(finds(lookout));
+  for (int wait = 0; wait < 100; ++wait) {
+    lookout.note_much(7);  // One alone.
+    EXPECT_TRUE(finds(lookout)) << wait;
+  }
+  for (int wait = 0; wait < 100; ++wait) {
+    lookout.note_much(wait % 2);
+    EXPECT_FALSE(looks_in_vain(lookout)) << wait;
+  }
+}
+
 TEST(Lookout, EndsAtTheDeadlineAndLearnsNothingFromIt) {
   Lookout lookout(60'000'000'000);
   EXPECT_TRUE(finds(lookout));

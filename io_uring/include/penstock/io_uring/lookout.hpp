@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "penstock/shim.hpp"
 
@@ -14,7 +15,8 @@ namespace penstock::io_uring {
 ///
 /// A look-out that was in vain twice in a row ends it, and then each 32nd wait tries again: a peer
 /// on this very processor answers only when we sleep, and one that thinks for a millisecond is not
-/// worth a look.
+/// worth a look. Nor are several peers that send much, each in its turn: they are busy with
+/// copying, which a processor that looks out only slows down if it shares a core with theirs.
 ///
 /// Threads: the one that waits.
 class Lookout {
@@ -44,6 +46,11 @@ class Lookout {
     return false;
   }
 
+  /// Much has come from `peer`.
+  void note_much(int peer) noexcept {
+    if (std::exchange(last_peer_, peer) != peer) rests_ = kRestFor;
+  }
+
   /// Of PENSTOCK_LOOP_SPIN_US, looked up once.
   [[nodiscard]] static std::int64_t limit_of_process() noexcept;
   /// Nanoseconds for a setting of microseconds, at most 1000 of them. For nullptr and what is no
@@ -53,6 +60,10 @@ class Lookout {
  private:
   [[nodiscard]] bool is_worth_it() noexcept {
     if (limit_ns_ == 0) return false;
+    if (rests_ > 0) {
+      --rests_;
+      return false;
+    }
     return credit_ > 0 || waits_++ % kTrialEvery == 0;
   }
   void lose_credit() noexcept {
@@ -62,9 +73,12 @@ class Lookout {
 
   static constexpr int kMostCredit = 4;
   static constexpr std::uint32_t kTrialEvery = 32;
+  static constexpr std::uint32_t kRestFor = 16;
   std::int64_t limit_ns_;
   int credit_ = 0;
   std::uint32_t waits_ = 0;  ///< Without credit, the trials among them.
+  std::uint32_t rests_ = 0;  ///< Waits without a look.
+  int last_peer_ = -1;
 };
 
 }  // namespace penstock::io_uring

@@ -102,6 +102,10 @@ class Reactor {
   /// How long wait() looks out at most; 0: not at all. The loop's thread, and not in a wait.
   void look_out_for(std::int64_t limit_ns) noexcept { lookout_ = Lookout(limit_ns); }
 
+  /// Much has come through a descriptor: from several in turn, and the next waits do not look out.
+  /// The loop's thread.
+  void note_much(int fd) noexcept { lookout_.note_much(fd); }
+
   /// From here on wake() makes wait() return. What others may have put down for the loop is to be
   /// looked at once more between this and wait().
   void prepare_to_wait() noexcept {
