@@ -94,3 +94,7 @@ def send(pid, count):
         spent += time.perf_counter_ns() - begun
         erlang.call("bench_echo", burst)
     return spent / (count // 100 * 100) / 1000
+
+
+def identity(value):
+    return value

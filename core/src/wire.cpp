@@ -181,6 +181,10 @@ bool Writer::pinned(PinnedAs as, Ref<PinnedBytes> bytes) noexcept {
   return true;
 }
 
+bool Writer::token(HandleKind kind, std::uint64_t token) noexcept {
+  return put(kToken, static_cast<std::uint8_t>(kind), Native{token});
+}
+
 // Reader
 // -------------------------------------------------------------------------------------------
 
@@ -218,6 +222,7 @@ int head_bytes(std::uint8_t tag) {
       return 8;
     case kHandle:
     case kPinned:
+    case kToken:
       return 9;
     default:
       return -1;
@@ -263,6 +268,10 @@ Status Reader::next(Item& item) noexcept {
     case kPinned:
       item.kind = head[0];
       item.object = reinterpret_cast<Object*>(load<std::uint64_t>(head + 1));
+      break;
+    case kToken:
+      item.kind = head[0];
+      item.word = load<std::uint64_t>(head + 1);
       break;
     case kSmallTuple:
       elements = item.count = head[0];

@@ -14,6 +14,7 @@
 #include "guard.hpp"
 #include "nifs.hpp"
 #include "penstock/python/runtime.hpp"
+#include "process_context.hpp"
 
 namespace penstock::nif {
 
@@ -69,11 +70,14 @@ void ContextResource::down(const ErlNifPid& process) noexcept {
   if (writer.tuple(2) && writer.integer(static_cast<std::int64_t>(Operation::forget)) &&
       writer.pid_word(process.pid)) {
     // Refused by a context that stops: all its namespaces go. Without memory one of them stays.
-    (void)context_->requests().try_send(forget);
+    (void)context_->submit(forget);
   }
 }
 
 namespace {
+
+/// Bytes of binaries that a normal scheduler may copy on their way to another process.
+constexpr std::uint64_t kCopiedAtOnce = std::uint64_t{256} * 1024;
 
 /// Tells the owner that a context's thread has ended.
 class ExitNotice : public Object {
@@ -84,6 +88,14 @@ class ExitNotice : public Object {
   void send() noexcept {
     const ERL_NIF_TERM message = enif_make_tuple2(env_.get(), atoms().penstock_stopped, reference_);
     (void)enif_send(nullptr, &owner_, env_.get(), message);  // An owner that died needs none.
+  }
+  /// The same of another process, with why it ended.
+  void send(const Message& reason) noexcept {
+    ERL_NIF_TERM term{};
+    if (decode(env_.get(), reason, &term) != Status::ok) term = atoms().enomem;
+    const ERL_NIF_TERM message =
+        enif_make_tuple3(env_.get(), atoms().penstock_stopped, reference_, term);
+    (void)enif_send(nullptr, &owner_, env_.get(), message);
   }
 
  private:
@@ -207,9 +219,41 @@ ERL_NIF_TERM context_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
                                ? atoms().enomem
                                : enif_make_tuple2(env, atoms().python, make_text(env, failure)));
   }
-  const auto resource = Resource<ContextResource>::make(std::move(context), owner);
+  const auto resource = Resource<ContextResource>::make(Ref<Context>::steal(context.take()), owner);
   if (!resource->watch(owner)) resource->context().stop();
   return make_ok(env, resource.term(env));
+}
+
+ERL_NIF_TERM process_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  if (enif_is_ref(env, argv[0]) == 0) throw BadArg();
+  WorkerCommand command{get_text(env, argv[1]), get_text(env, argv[2]), get_text(env, argv[3]), {}};
+  if (command.python.empty()) command.python = PENSTOCK_PYTHON;
+  ERL_NIF_TERM settings = argv[4];
+  ERL_NIF_TERM head{};
+  while (enif_get_list_cell(env, settings, &head, &settings) != 0) {
+    command.env.push_back(get_text(env, head));
+  }
+  ErlNifPid owner{};
+  (void)enif_self(env, &owner);
+  const Ref<ExitNotice> notice = Ref<ExitNotice>::steal(new ExitNotice(owner, argv[0]));
+  std::string failure;
+  Ref<ProcessContext> context = ProcessContext::start(
+      command, owner.pid, [notice](const Message& reason) { notice->send(reason); }, &failure);
+  if (!context) {
+    return make_error(env, enif_make_tuple2(env, atoms().python, make_text(env, failure)));
+  }
+  const ERL_NIF_TERM pid = enif_make_int64(env, context->pid());
+  // Its thread keeps it alive: were there no memory for the resource, it would run on.
+  struct Stop {
+    ProcessContext* context;
+    ~Stop() {
+      if (context != nullptr) context->stop();
+    }
+  } stop{context.get()};
+  const auto resource = Resource<ContextResource>::make(Ref<Context>::borrow(context.get()), owner);
+  stop.context = nullptr;
+  if (!resource->watch(owner)) resource->context().stop();
+  return enif_make_tuple3(env, atoms().ok, resource.term(env), pid);
 }
 
 ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
@@ -242,9 +286,12 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
     outcome = encoder.elements(arguments, static_cast<std::uint32_t>(count));
   }
   Status status = Status::out_of_memory;
-  if (outcome == Encoder::Outcome::ok) {
-    status = is_nested ? context.context().submit_nested(request)
-                       : context.context().requests().try_send(request);
+  const bool is_long_copy = context.context().copies_pinned() && request.pinned() > kCopiedAtOnce;
+  if (outcome == Encoder::Outcome::ok && is_long_copy && on_normal_scheduler()) {
+    outcome = Encoder::Outcome::too_much_work;
+  } else if (outcome == Encoder::Outcome::ok) {
+    status =
+        is_nested ? context.context().submit_nested(request) : context.context().submit(request);
   }
   if (status == Status::ok) {
     return what->answer == AnswerAs::answer ? make_ok(env, resource.term(env)) : atoms().ok;
@@ -252,11 +299,14 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 
   // The caller learns it from us, not by a message; unless the context died meanwhile, and has told
   // him so.
-  if (!call->cancel()) return atoms().ok;
+  if (!call->cancel()) {
+    return what->answer == AnswerAs::answer ? make_ok(env, resource.term(env)) : atoms().ok;
+  }
   if (outcome == Encoder::Outcome::too_much_work) {
     return continue_dirty<context_submit, 5>(env, "context_submit", argv);
   }
   if (outcome == Encoder::Outcome::unsupported) return make_error(env, encoder.reason());
+  if (status == Status::not_shared) return make_error(env, atoms().not_shared);
   if (status != Status::closed) return make_error(env, atoms().enomem);
   return make_error(env, enif_make_tuple2(env, atoms().context_died, atoms().stopped));
 }
@@ -285,7 +335,7 @@ ERL_NIF_TERM context_interrupt_call(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 }
 
 ERL_NIF_TERM context_finish(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
-  get_context(env, argv[0]).context().requests().close();
+  get_context(env, argv[0]).context().finish();
   return atoms().ok;
 }
 

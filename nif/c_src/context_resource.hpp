@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "counters.hpp"
-#include "penstock/python/runtime.hpp"
+#include "penstock/context.hpp"
 #include "resource.hpp"
 
 namespace penstock::nif {
@@ -20,11 +20,11 @@ class NifCall;
 ///   N4  unlock -> lock of the spin lock: the list of tasks.
 class ContextResource {
  public:
-  ContextResource(Ref<python::Context> context, const ErlNifPid& owner) noexcept
+  ContextResource(Ref<Context> context, const ErlNifPid& owner) noexcept
       : context_(std::move(context)), owner_(owner) {}
   ~ContextResource() { context_->stop(); }
 
-  [[nodiscard]] python::Context& context() const noexcept { return *context_; }
+  [[nodiscard]] Context& context() const noexcept { return *context_; }
   [[nodiscard]] ERL_NIF_TERM owner() const noexcept { return owner_.pid; }
 
   /// Monitors a process: the owner, or one that has a namespace here. False: it is gone. Any
@@ -47,7 +47,7 @@ class ContextResource {
   class Guard;
   void lose_tasks() noexcept;
 
-  const Ref<python::Context> context_;
+  const Ref<Context> context_;
   const ErlNifPid owner_;
   Atomic<std::uint32_t> lock_{0};
   NifCall* tasks_ = nullptr;  // Guarded by the lock.

@@ -62,7 +62,9 @@ class Decoder {
       case wire::kLargeBig:
         return big_integer(item, term) ? Status::ok : Status::corrupt;
       case wire::kOpaque:
-        return enif_binary_to_term(env_, item.bytes.data(), item.bytes.size(), term, 0) != 0
+        // They all come from here, so nothing in them is new; from a worker they may be anything.
+        return enif_binary_to_term(env_, item.bytes.data(), item.bytes.size(), term,
+                                   ERL_NIF_BIN2TERM_SAFE) != 0
                    ? Status::ok
                    : Status::corrupt;
       case wire::kHandle:
@@ -122,6 +124,7 @@ class Decoder {
   Status handle(const Item& item, ERL_NIF_TERM* term) {
     switch (static_cast<wire::HandleKind>(item.kind)) {
       case wire::HandleKind::channel:
+      case wire::HandleKind::inbox:
         *term = reference_to<ChannelResource>(env_, static_cast<Channel&>(*item.object));
         return Status::ok;
       case wire::HandleKind::stream:

@@ -45,7 +45,9 @@ Status send_term(ErlNifEnv* env, const wire::Item& pid, ERL_NIF_TERM term) noexc
   }
   ERL_NIF_TERM remote{};
   if (pid.tag != wire::kOpaque || pid.kind != static_cast<std::uint8_t>(wire::OpaqueKind::pid) ||
-      enif_binary_to_term(env, pid.bytes.data(), pid.bytes.size(), &remote, 0) == 0) {
+      enif_binary_to_term(env, pid.bytes.data(), pid.bytes.size(), &remote,
+                          ERL_NIF_BIN2TERM_SAFE) == 0 ||
+      enif_is_pid(env, remote) == 0) {
     return Status::corrupt;
   }
   ErlNifPid local{};
@@ -75,7 +77,8 @@ VmHost& vm_host() noexcept {
   return host;
 }
 
-Status VmHost::send(std::span<const std::uint8_t> pid, const Message& message) noexcept {
+Status VmHost::send(std::span<const std::uint8_t> pid, const Message& message,
+                    const Channel* /*inbox*/) noexcept {
   try {
     wire::Item receiver{};
     if (wire::Reader(pid).next(receiver) != Status::ok) return Status::corrupt;

@@ -8,29 +8,35 @@
 -module(py_context).
 -behaviour(gen_server).
 
--export([new/0, new/1, start_link/2, stop/1, mode/1]).
+-export([new/0, new/1, start_link/2, stop/1, mode/1, os_pid/1]).
 -export([call/4, call/5, eval/2, eval/3, exec/2]).
 -export([request/4, submit/4, interrupt/1]).
 -export([start_link/1, create_table/0, lookup/1, at/1, forget/2, announce_stop/0, stop_all/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
--export_type([result/0, place/0, mode/0, opts/0]).
+-export_type([result/0, place/0, mode/0, kind/0, opts/0]).
 
 -type result() :: ok | {ok, term()} | {error, term()}.
 %% A place of the default pool, one of another process's own contexts, or none in particular.
 -type place() :: pos_integer() | {pid(), pos_integer()} | reference().
 
 %% `worker': a thread of the VM's one Python interpreter, all of which share its lock. `owngil': an
-%% interpreter with a lock of its own, in Python 3.12 or newer.
--type mode() :: worker | owngil.
-%% `mode': default worker.
--type opts() :: #{mode => mode()}.
+%% interpreter with a lock of its own, in Python 3.12 or newer. `process': another process of the
+%% operating system, which may crash alone.
+-type mode() :: worker | owngil | process.
+%% `mode': default worker. The others with `process' only: `python': the interpreter, of the same
+%% version as the VM's; `env': what differs from the VM's environment; `cwd': a directory.
+-type opts() :: #{mode => mode(), python => file:filename(), cwd => file:filename(),
+                  env => [{string(), string()}]}.
+%% How a context is started.
+-type kind() :: mode() | {process, opts()}.
 
 %% `ended': of the message that the thread's end brings; `already' when it came.
 -record(state, {index :: place(),
                 native :: py_nif:context(),
                 ended :: reference() | already}).
 
-%% {pid(), Native}, {{index, I}, pid()}, {{mode, pid()}, Mode}, {stop_by, Milliseconds}
+%% {pid(), Native}, {{index, I}, pid()}, {{mode, pid()}, Mode}, {{os_pid, pid()}, Number},
+%% {stop_by, Milliseconds}
 -define(TABLE, py_contexts).
 %% How long a thread may take to end before it is left to itself.
 -define(PATIENCE_MS, 2000).
@@ -46,23 +52,54 @@ new() ->
 %% `stop/1', or with the application. Fails with `badarg' if the options are not known.
 -spec new(opts()) -> {ok, pid()} | {error, {unsupported, binary()} | not_started | term()}.
 new(Opts) when is_map(Opts) ->
-    Mode = maps:get(mode, Opts, worker),
-    map_size(maps:remove(mode, Opts)) =:= 0 andalso is_mode(Mode) orelse error(badarg, [Opts]),
-    py_context_sup:start_extra(Mode);
+    case kind(Opts) of
+        {ok, Kind} -> py_context_sup:start_extra(Kind);
+        error -> error(badarg, [Opts])
+    end;
 new(Opts) ->
     error(badarg, [Opts]).
 
 %% @doc Starts a context that is linked to the caller: for a supervisor of one's own. `Place' is
 %% how log messages call it; there is one of each.
--spec start_link(place(), mode()) -> gen_server:start_ret().
-start_link(Place, Mode) ->
-    is_mode(Mode) orelse error(badarg, [Place, Mode]),
-    case gen_server:start_link(?MODULE, {Place, Mode}, []) of
+-spec start_link(place(), kind()) -> gen_server:start_ret().
+start_link(Place, Kind) ->
+    is_kind(Kind) orelse error(badarg, [Place, Kind]),
+    case gen_server:start_link(?MODULE, {Place, Kind}, []) of
         {error, {shutdown, Reason}} -> {error, Reason};
         Started -> Started
     end.
 
-is_mode(Mode) -> lists:member(Mode, [worker, owngil]).
+kind(#{mode := process} = Opts) ->
+    Kind = {process, Opts},
+    case is_kind(Kind) of
+        true -> {ok, Kind};
+        false -> error
+    end;
+kind(Opts) ->
+    Mode = maps:get(mode, Opts, worker),
+    case map_size(maps:remove(mode, Opts)) =:= 0 andalso is_kind(Mode) of
+        true -> {ok, Mode};
+        false -> error
+    end.
+
+is_kind({process, Opts}) when is_map(Opts) ->
+    try maps:fold(fun(Key, Value, ok) -> _ = setting(Key, Value), ok end, ok, Opts) of
+        ok -> true
+    catch
+        error:_ -> false
+    end;
+is_kind(Mode) ->
+    lists:member(Mode, [worker, owngil, process]).
+
+%% What the native code wants to have.
+setting(mode, process) -> <<>>;
+setting(Key, Path) when Key =:= python; Key =:= cwd -> text(Path);
+setting(env, Env) -> lists:map(fun({[_ | _] = Name, Value}) -> text([Name, $=, Value]) end, Env).
+
+text(Characters) ->
+    Text = unicode:characters_to_binary(Characters),
+    nomatch = binary:match(Text, <<0>>),
+    Text.
 
 %% @doc Ends a context: what runs is interrupted, what is queued is answered with
 %% `{error, {context_died, Reason}}'. One of the default pool is started again.
@@ -72,7 +109,8 @@ stop(Context) when is_pid(Context) ->
         gen_server:stop(Context)
     catch
         exit:noproc -> ok;
-        exit:{noproc, _} -> ok
+        exit:{noproc, _} -> ok;
+        exit:{_EndedMeanwhile, {sys, terminate, _}} -> ok
     end.
 
 %% @doc The mode of a context.
@@ -80,6 +118,14 @@ stop(Context) when is_pid(Context) ->
 mode(Context) ->
     case rows({mode, Context}) of
         [{_, Mode}] -> {ok, Mode};
+        [] -> error
+    end.
+
+%% @doc The process of the operating system that a context with the mode `process' runs in.
+-spec os_pid(pid()) -> {ok, pos_integer()} | error.
+os_pid(Context) ->
+    case rows({os_pid, Context}) of
+        [{_, Number}] -> {ok, Number};
         [] -> error
     end.
 
@@ -252,7 +298,7 @@ start_link(Index) ->
     start_link(Index, worker).
 
 %% @private
--spec init({place(), mode()}) -> {ok, #state{}} | {stop, term()}.
+-spec init({place(), kind()}) -> {ok, #state{}} | {stop, term()}.
 init({Index, Mode}) ->
     process_flag(trap_exit, true),
     case at(Index) of
@@ -265,18 +311,52 @@ init({Index, Mode}) ->
             start_thread(Index, Mode)
     end.
 
-start_thread(Index, Mode) ->
+start_thread(Index, Kind) ->
     Ended = make_ref(),
-    case py_nif:context_new(Ended, Mode) of
-        {ok, Native} ->
+    case native(Kind, Ended) of
+        {ok, Native, More} ->
             forget(Index),
             ok = py_context_janitor:watch(Index),
             true = ets:insert(?TABLE, [{self(), Native}, {{index, Index}, self()},
-                                       {{mode, self()}, Mode}]),
+                                       {{mode, self()}, mode_of(Kind)} | More]),
             {ok, #state{index = Index, native = Native, ended = Ended}};
         {error, Reason} ->
             {stop, {shutdown, Reason}}  % Not a crash.
     end.
+
+mode_of({process, _}) -> process;
+mode_of(Mode) -> Mode.
+
+native(process, Ended) ->
+    native({process, #{}}, Ended);
+native({process, Opts}, Ended) ->
+    Python = executable(maps:get(python, Opts, application:get_env(penstock, python, ""))),
+    Package = unicode:characters_to_binary(filename:join(py_nif:priv_dir(), "python")),
+    Cwd = case Opts of
+        #{cwd := Folder} -> setting(cwd, Folder);
+        #{} -> <<>>
+    end,
+    Env = setting(env, environment(maps:get(env, Opts, []))),
+    case py_nif:process_new(Ended, Python, Package, Cwd, Env) of
+        {ok, Native, OsPid} -> {ok, Native, [{{os_pid, self()}, OsPid}]};
+        {error, _} = Error -> Error
+    end;
+native(Mode, Ended) ->
+    case py_nif:context_new(Ended, Mode) of
+        {ok, Native} -> {ok, Native, []};
+        {error, _} = Error -> Error
+    end.
+
+%% What is not found is for the system to complain of.
+executable(Python) ->
+    Text = setting(python, Python),
+    case Text =/= <<>> andalso os:find_executable(unicode:characters_to_list(Text)) of
+        false -> Text;
+        Path -> unicode:characters_to_binary(filename:absname(Path))
+    end.
+
+environment(Changes) ->
+    maps:to_list(maps:merge(maps:from_list(os:env()), maps:from_list(Changes))).
 
 %% @private
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, {error, unknown}, #state{}}.
@@ -289,11 +369,16 @@ handle_cast(_Request, State) ->
     {noreply, State}.
 
 %% @private
--spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, thread_ended, #state{}}.
+-spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_info({penstock_stopped, Ended}, #state{ended = Ended} = State) ->
     case rows(stop_by) of
         [] -> {stop, thread_ended, State#state{ended = already}};
         [_] -> {noreply, State#state{ended = already}}  % The supervisor is about to stop us.
+    end;
+handle_info({penstock_stopped, Ended, Reason}, #state{ended = Ended} = State) ->
+    case rows(stop_by) of
+        [] -> {stop, Reason, State#state{ended = already}};
+        [_] -> {noreply, State#state{ended = already}}
     end;
 handle_info(_Stray, State) ->
     {noreply, State}.
@@ -308,7 +393,8 @@ terminate(_Reason, #state{index = Index, native = Native, ended = Ended}) ->
 
 wait_for_end(Index, Ended) ->
     receive
-        {penstock_stopped, Ended} -> ok
+        {penstock_stopped, Ended} -> ok;
+        {penstock_stopped, Ended, _Reason} -> ok
     after patience() ->
         logger:warning("penstock: context ~p runs code that cannot be interrupted; "
                        "its thread is left to itself", [Index])
@@ -325,6 +411,7 @@ forget(Index) ->
 -spec forget(place(), pid()) -> ok.
 forget(Index, Context) ->
     true = ets:delete(?TABLE, {mode, Context}),
+    true = ets:delete(?TABLE, {os_pid, Context}),
     true = ets:delete(?TABLE, Context),
     true = ets:delete_object(?TABLE, {{index, Index}, Context}),
     ok.

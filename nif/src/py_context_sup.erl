@@ -15,7 +15,7 @@ start_link() ->
     end.
 
 %% @doc Starts a context that is none of the pool's.
--spec start_extra(py_context:mode()) -> {ok, pid()} | {error, term()}.
+-spec start_extra(py_context:kind()) -> {ok, pid()} | {error, term()}.
 start_extra(Mode) ->
     Place = make_ref(),
     Child = #{id => Place, start => {py_context, start_link, [Place, Mode]}, restart => temporary},
@@ -31,7 +31,8 @@ start_extra(Mode) ->
 init([]) ->
     Count = application:get_env(penstock, num_contexts, erlang:system_info(schedulers_online)),
     Choice = application:get_env(penstock, context_choice, sticky),
+    Mode = application:get_env(penstock, context_mode, worker),
     ok = py_context_router:configure(Count, Choice),
     {ok, {#{strategy => one_for_one, intensity => 10, period => 10},
           [#{id => {py_context, Index},
-             start => {py_context, start_link, [Index]}} || Index <- lists:seq(1, Count)]}}.
+             start => {py_context, start_link, [Index, Mode]}} || Index <- lists:seq(1, Count)]}}.

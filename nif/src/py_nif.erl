@@ -15,7 +15,7 @@
 -export([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
          buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -export([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
--export([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
+-export([context_new/2, process_new/5, context_submit/5, context_interrupt/1, context_interrupt/2,
          context_finish/1, context_stop/1, call_cancel/1, call_answer/2]).
 -export([event_loop_new/0, event_loop_destroy/1, event_loop_set_worker/2, event_loop_wakeup/1,
          event_loop_dispatch/3, poll_events/2, get_pending/1, add_reader/3, add_writer/3,
@@ -40,7 +40,7 @@
 -nifs([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
        buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -nifs([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
--nifs([context_new/2, context_submit/5, context_interrupt/1, context_interrupt/2,
+-nifs([context_new/2, process_new/5, context_submit/5, context_interrupt/1, context_interrupt/2,
        context_finish/1, context_stop/1, call_cancel/1, call_answer/2]).
 -nifs([event_loop_new/0, event_loop_destroy/1, event_loop_set_worker/2, event_loop_wakeup/1,
        event_loop_dispatch/3, poll_events/2, get_pending/1, add_reader/3, add_writer/3,
@@ -252,6 +252,18 @@ set_stopped(_Stopped) -> erlang:nif_error(not_loaded).
     {ok, context()} | {error, enomem | {unsupported | python, binary()}}.
 context_new(_Ref, _Mode) -> erlang:nif_error(not_loaded).
 
+%% @doc Starts a context in a process of its own, which belongs to the calling process, and waits
+%% until it runs requests: as long as Python takes to start. `Python': the interpreter, `<<>>' for
+%% the one that Penstock was built for; `Package': the directory of the package `erlang'; `Cwd':
+%% `<<>>' for the VM's; `Env': `<<"NAME=value">>' each, all that it gets.
+%%
+%% `{penstock_stopped, Ref, Reason}' comes when the process has ended: `{worker_down, {signal |
+%% exit_status, Number} | corrupt}', or `stopped' after `context_stop/1'.
+-spec process_new(Ref :: reference(), Python :: binary(), Package :: binary(), Cwd :: binary(),
+                  Env :: [binary()]) ->
+    {ok, context(), OsPid :: pos_integer()} | {error, {python, binary()}}.
+process_new(_Ref, _Python, _Package, _Cwd, _Env) -> erlang:nif_error(not_loaded).
+
 %% @doc Queues a request: `{Module, Function, Args, Kwargs}' to call, `{Code, Locals}' to eval,
 %% `{Code}' to exec. The answer is the message `{Ref, ok | {ok, Term} | {error, Reason}}'; exactly
 %% one comes, unless the call is cancelled. `Path': the contexts (their processes) whose threads
@@ -260,7 +272,7 @@ context_new(_Ref, _Mode) -> erlang:nif_error(not_loaded).
 %% `{traceback, Operation}': an exception is answered with its traceback. `task', `spawn' and
 %% `thread' return `ok', as nobody can cancel them.
 -spec context_submit(context(), operation(), tuple(), Ref :: reference(), Path :: [pid()]) ->
-    {ok, call()} | ok | {error, {context_died, stopped} | enomem | unsupported()}.
+    {ok, call()} | ok | {error, {context_died, stopped} | enomem | not_shared | unsupported()}.
 context_submit(_Context, _Operation, _Arguments, _Ref, _Path) -> erlang:nif_error(not_loaded).
 
 %% @doc Raises `KeyboardInterrupt' in whatever the context runs.

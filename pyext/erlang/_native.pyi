@@ -456,6 +456,10 @@ def atom(name: str, /) -> Atom:
 def _caller() -> Pid | None:
     """Return the pid of the Erlang process whose call runs on this thread, or None."""
 
+def _serve_worker(socket: int, /) -> None:
+    """Run what the VM at the other end of the socket, a descriptor, asks for, until it says that
+    this is enough. If the VM is gone the process ends at once. Only in the main thread, once."""
+
 def _note_output() -> None:
     """The call that runs on this thread, if any, has written something."""
 

@@ -9,6 +9,7 @@
 
 #include "caller_wait.hpp"
 #include "encode.hpp"
+#include "exceptions.hpp"
 #include "executor.hpp"
 #include "loop_endpoint.hpp"
 #include "penstock/host.hpp"
@@ -272,7 +273,7 @@ Status Caller::send_to(std::uint64_t process, const Message& message) noexcept {
   std::uint8_t pid[1 + sizeof process] = {wire::kPidWord};
   std::memcpy(pid + 1, &process, sizeof process);
   Host* const erlang = host();
-  return erlang != nullptr ? erlang->send(pid, message) : Status::unreachable;
+  return erlang != nullptr ? erlang->send(pid, message, inbox_.get()) : Status::unreachable;
 }
 
 bool Caller::send_request(std::uint64_t& process, const Message& request) {
@@ -291,6 +292,9 @@ bool Caller::send_request(std::uint64_t& process, const Message& request) {
         continue;
       case Status::limit:
         PyErr_SetString(PyExc_RuntimeError, "too many atoms were made from Python");
+        return false;
+      case Status::not_shared:
+        raise_not_shared();
         return false;
       case Status::out_of_memory:
         PyErr_NoMemory();
@@ -315,7 +319,7 @@ bool Caller::open() {
   Message request;
   wire::Writer writer(request);
   if (!writer.tuple(2) || !append_tag(writer, CallerTag::open) ||
-      !writer.handle(wire::HandleKind::channel, Ref<Object>::borrow(inbox_.get()))) {
+      !writer.handle(wire::HandleKind::inbox, Ref<Object>::borrow(inbox_.get()))) {
     PyErr_NoMemory();
     return false;
   }

@@ -111,7 +111,7 @@ class Caller {
   /// The process is gone: who waits gets another one, which is to watch what still works.
   void lose_process();
   void adopt_handlers();
-  [[nodiscard]] static Status send_to(std::uint64_t process, const Message& message) noexcept;
+  [[nodiscard]] Status send_to(std::uint64_t process, const Message& message) noexcept;
   [[nodiscard]] bool send_request(std::uint64_t& process, const Message& request);
   [[nodiscard]] bool write_request(Message& request, CallerTag kind, std::uint64_t id,
                                    const Ref<Object>& call, const ErlangFunction& function);

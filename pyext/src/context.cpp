@@ -191,6 +191,37 @@ void Context::Thread::drop_queued() {
   }
 }
 
+/// Without a thread to run in; empty when memory ran out.
+Ref<Context> Context::create(RuntimeThread& runtime, std::uint64_t process,
+                             std::function<void()> on_exit) {
+  auto context = Ref<Context>::steal(new (std::nothrow) Context);
+  if (!context) return {};
+  context->process_ = process;
+  context->requests_ = Channel::create(0);
+  context->inbox_ = Channel::create(0);
+  if (!context->requests_ || !context->inbox_) return {};
+  context->requests_->add_sender();
+  context->thread_ =
+      new (std::nothrow) Thread(Ref<RuntimeThread>::borrow(&runtime), *context, std::move(on_exit));
+  if (context->thread_ == nullptr) return {};
+  runtime.add(*context->thread_);
+  return context;
+}
+
+Ref<Context> Context::adopt_this_thread(std::uint64_t process) {
+  RuntimeThread* const main = runtime_thread();
+  return main == nullptr ? Ref<Context>() : create(*main, process, {});
+}
+
+void Context::serve_here() {
+  set_this_context(&thread_->interrupts);
+  thread_->serve();
+  Caller::forget_this_thread(thread_->runtime->state());
+  thread_->drop_queued();
+  set_this_context(nullptr);
+  thread_->runtime->remove(*thread_);
+}
+
 Ref<Context> Context::start(std::uint64_t process, std::function<void()> on_exit, Mode mode,
                             std::string* failure) {
   RuntimeThread* const main = runtime_thread();
@@ -203,19 +234,9 @@ Ref<Context> Context::start(std::uint64_t process, std::function<void()> on_exit
                                             RuntimeThread(main->config(), std::move(home)));
     if (!runtime) return {};
   }
-  auto context = Ref<Context>::steal(new (std::nothrow) Context);
+  Ref<Context> context = create(*runtime, process, std::move(on_exit));
   if (!context) return {};
-  context->process_ = process;
-  context->requests_ = Channel::create(0);
-  context->inbox_ = Channel::create(0);
-  if (!context->requests_ || !context->inbox_) return {};
-  context->requests_->add_sender();
-  auto thread =
-      Ref<Thread>::steal(new (std::nothrow) Thread(runtime, *context, std::move(on_exit)));
-  if (!thread) return {};
-  context->thread_ = Ref<Thread>(thread).take();
-
-  runtime->add(*thread);
+  const auto thread = Ref<Thread>::borrow(context->thread_);
   const auto body = [](void* argument) -> void* {
     name_this_thread("python context");
     const auto self = Ref<Thread>::steal(static_cast<Thread*>(argument));

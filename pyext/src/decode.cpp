@@ -188,6 +188,8 @@ PyObject* Decoder::head() {
     case wire::kHandle:
       value = handle(item);
       break;
+    case wire::kToken:
+      return malformed();  // None ever comes out of portable form.
     case wire::kPinned:
       value = pinned(item);
       break;

@@ -71,6 +71,11 @@ bool append_characters(wire::Writer& writer, PyObject* text) {
 
 }  // namespace
 
+void raise_not_shared() {
+  PyErr_SetString(PyExc_ValueError,
+                  "a channel or buffer that lives in this process cannot go to another one");
+}
+
 PyRef take_exception() {
 #if PY_VERSION_HEX >= 0x030C0000
   return PyRef::steal(PyErr_GetRaisedException());

@@ -11,6 +11,9 @@ namespace penstock::python {
 /// Takes the exception that is set: an instance; empty when none was.
 [[nodiscard]] PyRef take_exception();
 
+/// ValueError: what was to leave this process holds what cannot.
+void raise_not_shared();
+
 /// "ClassName: message" of the exception that is set, which is cleared.
 [[nodiscard]] std::string exception_text();
 

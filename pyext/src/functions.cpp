@@ -6,6 +6,7 @@
 #include "caller.hpp"
 #include "decode.hpp"
 #include "encode.hpp"
+#include "exceptions.hpp"
 #include "markers.hpp"
 #include "opaque.hpp"
 #include "penstock/host.hpp"
@@ -48,6 +49,9 @@ bool send_to_pid(PyObject* module, const char* name, PyObject* const* args, Py_s
       return false;
     case Status::limit:
       PyErr_SetString(PyExc_RuntimeError, "too many atoms were made from Python");
+      return false;
+    case Status::not_shared:
+      raise_not_shared();
       return false;
     case Status::out_of_memory:
       PyErr_NoMemory();

@@ -24,6 +24,7 @@
 #include "stream_read.hpp"
 #include "task_run.hpp"
 #include "task_server.hpp"
+#include "worker.hpp"
 
 namespace penstock::python {
 
@@ -122,6 +123,7 @@ int execute(PyObject* module) {
       add_loop_type(module, *state) && add_socket_awaitable_type(module, *state) &&
       add_stream_read_types(module, *state) &&
       PyModule_AddFunctions(module, output_functions) == 0 &&
+      PyModule_AddFunctions(module, worker_functions) == 0 &&
       PyModule_AddObjectRef(
           module, "is_main_interpreter",
           PyInterpreterState_Get() == PyInterpreterState_Main() ? Py_True : Py_False) == 0 &&

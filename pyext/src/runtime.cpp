@@ -35,6 +35,14 @@ std::string start_runtime(const RuntimeConfig& config) {
   return failure;
 }
 
+std::string adopt_runtime(ModuleState& state) {
+  const std::lock_guard lock(start_mutex);
+  auto* const runtime = new RuntimeThread({}, Ref<Home>::borrow(&Home::main()));
+  std::string failure = runtime->enter(PyInterpreterState_Get(), state);
+  if (failure.empty()) process_runtime.store(runtime, order::release("K3"));
+  return failure;
+}
+
 std::string runtime_version() { return runtime_thread() != nullptr ? Py_GetVersion() : ""; }
 
 RuntimeFeatures runtime_features() {

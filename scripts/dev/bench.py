@@ -94,8 +94,10 @@ def steps() -> list[Step]:
                  "bench-bytes"),
         _program("escript", "tasks.escript", "tasks in event loops beside a port",
                  "bench-calls"),
-        _program("/usr/bin/python3", "wsgi.py", "a WSGI application beside gunicorn and uWSGI",
+        _program("escript", "processes.escript", "Python in another process beside a port",
                  "bench-tasks"),
+        _program("/usr/bin/python3", "wsgi.py", "a WSGI application beside gunicorn and uWSGI",
+                 "bench-processes"),
         _program("/usr/bin/python3", "loop.py", "ErlangEventLoop beside asyncio and uvloop",
                  "bench-wsgi"),
     ]

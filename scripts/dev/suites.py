@@ -117,7 +117,9 @@ def common_test(name: str, about: str, needs: tuple[str, ...], priv: Path | None
             settings["PENSTOCK_PRIV"] = str(priv)
         application = ROOT / "_build/test/lib/penstock"
         suites = application / "tests/erlang"
-        code = (f'os:unsetenv("LD_PRELOAD"), R = ct:run_test([{{dir, "{suites}"}}, '
+        code = ('[os:putenv("PENSTOCK_PRELOAD", P) || P <- [os:getenv("LD_PRELOAD")], '
+                'P =/= false], '
+                f'os:unsetenv("LD_PRELOAD"), R = ct:run_test([{{dir, "{suites}"}}, '
                 f'{{logdir, "{logs}"}}, {{auto_compile, false}}]), '
                 'io:format("result ~p~n", [R]), halt().')
         flags = ["-Mea", "min"] if "libasan" in settings.get("LD_PRELOAD", "") else []

@@ -3,7 +3,7 @@
 -module(eventually).
 
 -export([true/1, equal/2, message/1, silence/0, counters_return_to/1, worker/1, workers/2,
-         waiting/1, dead/1, without_references/1]).
+         waiting/1, waiting_for_answers/1, dead/1, without_references/1]).
 
 -define(DEADLINE_MS, 20000).
 
@@ -66,6 +66,17 @@ waiting(Pids) ->
            fun() ->
                case process_info(Pid, current_function) of
                    {current_function, {py_wait, wait, _}} -> process_info(Pid, status);
+                   Elsewhere -> Elsewhere
+               end
+           end) || Pid <- Pids].
+
+%% Each process has called Python, and sleeps until it is answered.
+waiting_for_answers(Pids) ->
+    [equal({status, waiting},
+           fun() ->
+               case process_info(Pid, current_function) of
+                   {current_function, {py_context, await_monitored, _}} ->
+                       process_info(Pid, status);
                    Elsewhere -> Elsewhere
                end
            end) || Pid <- Pids].

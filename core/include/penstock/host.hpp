@@ -10,6 +10,8 @@
 
 namespace penstock {
 
+class Channel;
+
 /// All that Python knows about Erlang. Implemented by the NIF inside the VM, by the uplink in a
 /// worker process; absent in a plain python3.
 ///
@@ -18,9 +20,11 @@ namespace penstock {
 class Host {
  public:
   /// Sends the term in `message` to the process whose wire form `pid` is: ok, unreachable, limit or
-  /// corrupt. The message is left as it is.
-  [[nodiscard]] virtual Status send(std::span<const std::uint8_t> pid,
-                                    const Message& message) noexcept = 0;
+  /// corrupt; from a worker process also not_shared. There ok only says that it is on its way; if
+  /// it is a call that comes to nothing, the thread with that `inbox` is told so. The message is
+  /// left as it is.
+  [[nodiscard]] virtual Status send(std::span<const std::uint8_t> pid, const Message& message,
+                                    const Channel* inbox = nullptr) noexcept = 0;
   /// Appends the pid registered under `name` in wire form: ok, unreachable, or out_of_memory.
   [[nodiscard]] virtual Status whereis(std::string_view name, Message& pid) noexcept = 0;
   /// The atom called `utf8` (at most 255 characters): ok, limit (too many new atoms), too_large.

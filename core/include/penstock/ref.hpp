@@ -24,6 +24,17 @@ class Object {
   void retain() noexcept {
     count_.fetch_add(1, order::relaxed);  // The caller's own keeps it alive.
   }
+  /// For whoever has no reference, but knows that the memory is still there: false, the last one
+  /// was dropped, and the destructor runs or will.
+  [[nodiscard]] bool try_retain() noexcept {
+    std::uint64_t count = count_.load(order::relaxed);
+    while (count != 0) {
+      if (count_.compare_exchange_weak(count, count + 1, order::relaxed, order::relaxed)) {
+        return true;
+      }
+    }
+    return false;
+  }
   void release() noexcept {
     if (count_.fetch_sub(1, order::acq_rel("O1")) == 1) destroy();
   }

@@ -19,6 +19,7 @@ enum class Status : std::uint8_t {
   too_long,       ///< More than was announced.
   no_reader,      ///< Waiting for room is in vain: whoever read is gone.
   corrupt,        ///< Bytes that no encoder of ours writes.
+  not_shared,     ///< It cannot go to another process: a channel or buffer that lives in this one.
 };
 
 }  // namespace penstock

@@ -37,6 +37,8 @@
 ///   kOpaque          u8 OpaqueKind, u32 n, n bytes of external term format with version byte
 ///   kHandle          u8 HandleKind, u64 native: an Object*, on which the message owns a reference
 ///   kPinned          u8 PinnedAs, u64 native: a PinnedBytes*, likewise
+///   kToken           u8 HandleKind, u64 native: what takes the place of a handle on its way to
+///                    another process (portable.hpp)
 namespace penstock::wire {
 
 inline constexpr std::uint32_t kMaxDepth = 10'000;
@@ -52,6 +54,7 @@ enum Tag : std::uint8_t {
   kOpaque = 8,
   kHandle = 9,
   kPinned = 10,
+  kToken = 11,
 
   kFloat = 70,
   kSmallInteger = 97,
@@ -70,7 +73,9 @@ enum Tag : std::uint8_t {
 
 /// What the Python object of an opaque term is called.
 enum class OpaqueKind : std::uint8_t { pid, reference, port, fun };
-enum class HandleKind : std::uint8_t { channel, call, stream };
+/// inbox: a channel, of a thread that calls Erlang; the only one that another process may be told
+/// of.
+enum class HandleKind : std::uint8_t { channel, call, stream, inbox };
 /// How pinned bytes read: kBinary, kBytesTuple or kBytes.
 enum class PinnedAs : std::uint8_t { binary, bytes_tuple, bytes };
 
@@ -112,6 +117,7 @@ class Writer {
   /// Takes over `object`'s reference, also when it fails.
   [[nodiscard]] bool handle(HandleKind kind, Ref<Object> object) noexcept;
   [[nodiscard]] bool pinned(PinnedAs as, Ref<PinnedBytes> bytes) noexcept;
+  [[nodiscard]] bool token(HandleKind kind, std::uint64_t token) noexcept;
 
  private:
   template <class... Part>
@@ -127,7 +133,7 @@ struct Item {
   std::uint32_t count;   ///< Elements of a tuple or list, pairs of a map.
   std::int64_t integer;  ///< kSmallInteger, kInteger.
   double floating;       ///< kFloat.
-  std::uint64_t word;    ///< kAtomWord, kPidWord.
+  std::uint64_t word;    ///< kAtomWord, kPidWord, kToken.
   Object* object;        ///< kHandle, kPinned: borrowed from the message.
   std::span<const std::uint8_t> bytes;  ///< Binaries, atom names, magnitudes, external terms.
 };

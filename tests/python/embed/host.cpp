@@ -15,7 +15,8 @@ constexpr std::uint64_t word_of(std::size_t index) { return index << 6 | kAtomTa
 
 }  // namespace
 
-Status MemoryHost::send(std::span<const std::uint8_t> pid, const Message& message) noexcept {
+Status MemoryHost::send(std::span<const std::uint8_t> pid, const Message& message,
+                        const Channel* /*inbox*/) noexcept {
   wire::Reader reader(pid);
   wire::Item item;
   if (reader.next(item) != Status::ok || item.tag != wire::kPidWord) return Status::corrupt;

@@ -16,8 +16,8 @@ class MemoryHost final : public Host {
  public:
   explicit MemoryHost(std::size_t max_atoms) : max_atoms_(max_atoms) {}
 
-  [[nodiscard]] Status send(std::span<const std::uint8_t> pid,
-                            const Message& message) noexcept override;
+  [[nodiscard]] Status send(std::span<const std::uint8_t> pid, const Message& message,
+                            const Channel* inbox = nullptr) noexcept override;
   [[nodiscard]] Status whereis(std::string_view name, Message& pid) noexcept override;
   [[nodiscard]] Status atom(std::string_view utf8, std::uint64_t& word) noexcept override;
   [[nodiscard]] std::size_t atom_name(std::uint64_t word, std::span<char> name,

@@ -6,11 +6,14 @@
 
 #include "penstock/call.hpp"
 #include "penstock/channel.hpp"
+#include "penstock/context.hpp"
 #include "penstock/ref.hpp"
 
 /// What the VM, or a worker process, may ask of Python. This header includes no Python.h: it is the
 /// only one of pyext/ that nif/ sees.
 namespace penstock::python {
+
+class RuntimeThread;
 
 struct RuntimeConfig {
   std::string executable;    ///< The python3 to be: decides prefix, site-packages, virtualenv.
@@ -54,41 +57,44 @@ struct OutputSettings {
 /// From now on output goes to where it would go without us. Closes and returns as open_output.
 [[nodiscard]] Ref<Channel> close_output();
 
-/// A dedicated thread that runs requests (call.hpp), one after the other, in arrival order.
-class Context final : public Object {
+/// A thread that runs requests (call.hpp), one after the other, in arrival order.
+class Context final : public penstock::Context {
  public:
   enum class Mode : std::uint8_t {
     worker,   ///< The thread runs in the main interpreter, as others do.
     own_gil,  ///< In an interpreter of its own, which starts and ends with it.
   };
 
-  /// Starts the thread; nullptr when memory or threads ran out, or, with Mode::own_gil, and then
-  /// `*failure` is not empty, for the reason in there. `process` is the word of the pid by which
-  /// Erlang knows the context. `on_exit` is called on the thread as the last thing it does, without
-  /// the GIL. Mode::own_gil blocks until the interpreter runs (some 30 ms).
+  /// Starts a thread of its own; nullptr when memory or threads ran out, or, with Mode::own_gil,
+  /// and then `*failure` is not empty, for the reason in there. `process` is the word of the pid by
+  /// which Erlang knows the context. `on_exit` is called on the thread as the last thing it does,
+  /// without the GIL. Mode::own_gil blocks until the interpreter runs (some 30 ms).
   [[nodiscard]] static Ref<Context> start(std::uint64_t process, std::function<void()> on_exit,
                                           Mode mode = Mode::worker, std::string* failure = nullptr);
 
-  /// Where requests go. Bounded by nothing but memory.
+  /// The same on the calling thread, which has the GIL of the main interpreter, and which is
+  /// Python's own; nullptr when memory ran out.
+  [[nodiscard]] static Ref<Context> adopt_this_thread(std::uint64_t process);
+  /// Runs what comes, until the context stops. That thread, once.
+  void serve_here();
+
+  /// Where requests go.
   [[nodiscard]] Channel& requests() noexcept { return *requests_; }
 
-  /// For a request on whose path this context is: it runs inside of the one that waits for it. ok,
-  /// closed or out_of_memory, and then the request stays as it is.
-  [[nodiscard]] Status submit_nested(Message& request) noexcept;
-
-  /// Raises KeyboardInterrupt in the running request; in any, or only if it is still `only`.
-  /// Ends waits inside Penstock at once; code that sleeps in C elsewhere sees it when it returns.
-  /// Never blocks, needs no GIL. Any thread.
-  void interrupt(const Ref<Call>& only = {}) noexcept;
-
-  /// Refuses new requests, interrupts the running one, drops the queued ones, and lets the thread
-  /// end. Never blocks; any thread; idempotent.
-  void stop() noexcept;
+  [[nodiscard]] Status submit(Message& request) noexcept override {
+    return requests_->try_send(request);
+  }
+  [[nodiscard]] Status submit_nested(Message& request) noexcept override;
+  void interrupt(const Ref<Call>& only = {}) noexcept override;
+  void finish() noexcept override { requests_->close(); }
+  void stop() noexcept override;
 
  private:
   Context() = default;
   ~Context() override;
   struct Thread;
+  [[nodiscard]] static Ref<Context> create(RuntimeThread& runtime, std::uint64_t process,
+                                           std::function<void()> on_exit);
   std::uint64_t process_ = 0;
   Ref<Channel> requests_;
   Ref<Channel> inbox_;

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker_process.hpp"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <memory>
+#include <string_view>
+#include <system_error>
+
+namespace penstock::nif {
+
+namespace {
+
+constexpr int kSocket = 3;
+
+void check(int error, const char* what) {
+  if (error != 0) throw std::system_error(error, std::generic_category(), what);
+}
+
+/// With the package in front of the path.
+std::vector<std::string> environment_of(const WorkerCommand& command) {
+  constexpr std::string_view kPath = "PYTHONPATH=";
+  std::vector<std::string> settings = command.env;
+  for (std::string& each : settings) {
+    if (!each.starts_with(kPath)) continue;
+    each.insert(kPath.size(), command.package_path + ":");
+    return settings;
+  }
+  settings.push_back(std::string(kPath) + command.package_path);
+  return settings;
+}
+
+std::vector<char*> pointers_to(std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
+  for (std::string& each : texts) pointers.push_back(each.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+/// What becomes the worker, between clone() and exec(). It runs in the memory of the VM, on a stack
+/// of its own, while the thread that started it is stopped: nothing here may allocate, nor touch
+/// what others may be in the midst of changing.
+struct Child {
+  const char* python;
+  const char* cwd;  // nullptr: stay.
+  char* const* arguments;
+  char* const* environment;
+  int socket;
+  int error = 0;
+
+  [[nodiscard]] bool prepare() const noexcept {
+    // The VM's thread that starts it lives as long as the VM.
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return false;
+    // A group of its own: what a terminal tells the VM's is for the VM to pass on.
+    if (setpgid(0, 0) != 0) return false;
+    for (int number = 1; number < NSIG; ++number) (void)signal(number, SIG_DFL);
+    const int nothing = open("/dev/null", O_RDONLY);
+    if (nothing < 0 || dup2(nothing, 0) < 0) return false;
+    const bool is_there = socket == kSocket;  // But would be closed.
+    if ((is_there ? fcntl(socket, F_SETFD, 0) : dup2(socket, kSocket)) < 0) return false;
+    if (syscall(SYS_close_range, kSocket + 1, ~0U, 0) != 0) return false;
+    if (cwd != nullptr && chdir(cwd) != 0) return false;
+    sigset_t none;
+    sigemptyset(&none);
+    return pthread_sigmask(SIG_SETMASK, &none, nullptr) == 0;
+  }
+
+  static int run(void* of) {
+    auto& self = *static_cast<Child*>(of);
+    if (self.prepare()) (void)execve(self.python, self.arguments, self.environment);
+    self.error = errno;
+    _exit(127);
+  }
+};
+
+/// No handler of the VM's may run in a child that has its memory.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() noexcept {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
+/// The VM ignores SIGCHLD, and then the kernel forgets at once how a child ended. Its own children
+/// are another process's, so that nothing is lost if it is not ignored.
+void remember_ends() noexcept {
+  struct sigaction action {};
+  if (sigaction(SIGCHLD, nullptr, &action) != 0 || action.sa_handler != SIG_IGN) return;
+  action.sa_handler = SIG_DFL;
+  (void)sigaction(SIGCHLD, &action, nullptr);
+}
+
+}  // namespace
+
+/// As posix_spawn() does it, which knows neither descriptors of processes nor PR_SET_PDEATHSIG.
+WorkerProcess::WorkerProcess(const WorkerCommand& command, int socket) {
+  std::vector<std::string> words = {command.python, "-m", "erlang.worker", std::to_string(kSocket)};
+  std::vector<std::string> settings = environment_of(command);
+  const std::vector<char*> arguments = pointers_to(words);
+  const std::vector<char*> environment = pointers_to(settings);
+  Child child{command.python.c_str(), command.cwd.empty() ? nullptr : command.cwd.c_str(),
+              arguments.data(), environment.data(), socket};
+  constexpr std::size_t kStack = std::size_t{64} * 1024;
+  const auto stack = std::make_unique<std::byte[]>(kStack);
+  {
+    remember_ends();
+    const SignalsBlocked blocked;
+    pid_ = clone(Child::run, stack.get() + kStack, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
+                 &child, &descriptor_);
+    if (pid_ < 0) check(errno, "clone");
+  }
+  if (child.error == 0) return;
+  (void)wait();
+  close(descriptor_);
+  check(child.error, command.python.c_str());
+}
+
+WorkerProcess::~WorkerProcess() {
+  kill();
+  (void)wait();
+  close(descriptor_);
+}
+
+void WorkerProcess::kill() noexcept {
+  (void)syscall(SYS_pidfd_send_signal, descriptor_, SIGKILL, nullptr, 0);
+}
+
+WorkerEnd WorkerProcess::wait() noexcept {
+  if (has_ended_) return end_;
+  siginfo_t info{};
+  int result = 0;
+  do {
+    result = waitid(P_PIDFD, static_cast<id_t>(descriptor_), &info, WEXITED);
+  } while (result != 0 && errno == EINTR);
+  has_ended_ = true;
+  if (result == 0) end_ = {info.si_code != CLD_EXITED, info.si_status};
+  return end_;
+}
+
+}  // namespace penstock::nif

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "uplink.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "penstock/waiter.hpp"
+#include "penstock/wire.hpp"
+
+namespace penstock::python {
+
+// Atoms
+// ------------------------------------------------------------------------------------------------
+
+Status AtomTable::word_of(std::string_view utf8, std::uint64_t* word) {
+  constexpr std::size_t kMostCharacters = 255;
+  const auto begins = [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; };
+  if (static_cast<std::size_t>(std::count_if(utf8.begin(), utf8.end(), begins)) > kMostCharacters) {
+    return Status::too_large;
+  }
+  const std::lock_guard lock(mutex_);
+  if (names_.size() == kMost) return Status::limit;
+  names_.reserve(names_.size() + 1);  // From here on nothing fails half-way.
+  const auto [known, is_new] = words_.try_emplace(std::string(utf8), names_.size() + 1);
+  if (is_new) names_.push_back(&known->first);
+  *word = known->second;
+  return Status::ok;
+}
+
+std::size_t AtomTable::name_of(std::uint64_t word, std::span<char> name, bool* ok) {
+  const std::lock_guard lock(mutex_);
+  *ok = word - 1 < names_.size() && names_[word - 1]->size() <= name.size();
+  return *ok ? names_[word - 1]->copy(name.data(), name.size()) : 0;
+}
+
+// What Python asks of the VM
+// ------------------------------------------------------------------------------------------------
+
+/// On the stack of the thread that waits.
+struct Uplink::Question {
+  Message& pid;
+  Status status = Status::unreachable;
+  Atomic<std::uint32_t> is_answered{0};
+};
+
+void Uplink::tell(FrameKind kind, std::uint64_t id, std::uint32_t detail) noexcept {
+  Message frame;
+  if (begin_frame(frame, kind, id, detail)) (void)link_->send(frame);
+}
+
+/// A process that does not exist gets nothing, and nobody is told.
+Status Uplink::send(std::span<const std::uint8_t> pid, const Message& message,
+                    const Channel* inbox) noexcept {
+  std::uint64_t id = 0;
+  if (inbox != nullptr) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [number, known] : inboxes_) {
+      if (known.get() == inbox) id = std::max(id, number);
+    }
+  }
+  Message frame;
+  std::uint8_t* const room =
+      begin_frame(frame, FrameKind::send, id, static_cast<std::uint32_t>(pid.size()))
+          ? frame.extend(pid.size())
+          : nullptr;
+  if (room == nullptr) return Status::out_of_memory;
+  std::memcpy(room, pid.data(), pid.size());
+  const Status status = wire::to_portable(message.bytes(), *this, frame);
+  return status == Status::ok ? link_->send(frame) : status;
+}
+
+Status Uplink::whereis(std::string_view name, Message& pid) noexcept {
+  Question question{pid};
+  std::uint64_t id = 0;
+  try {
+    const std::lock_guard lock(mutex_);
+    id = ++last_id_;
+    questions_.emplace(id, &question);
+  } catch (const std::bad_alloc&) {
+    return Status::out_of_memory;
+  }
+  Message frame;
+  std::uint8_t* const room =
+      begin_frame(frame, FrameKind::whereis, id) ? frame.extend(name.size()) : nullptr;
+  if (room != nullptr) std::memcpy(room, name.data(), name.size());
+  if (room == nullptr || link_->send(frame) != Status::ok) {
+    const std::lock_guard lock(mutex_);
+    // Nobody was asked.
+    questions_.erase(id);
+    return Status::out_of_memory;
+  }
+  while (question.is_answered.load(order::acquire("U1")) == 0) {
+    (void)futex_wait(question.is_answered, 0, kNoDeadline);
+  }
+  return question.status;
+}
+
+void Uplink::answer_question(const FrameHead& head, std::span<const std::uint8_t> pid) noexcept {
+  const std::lock_guard lock(mutex_);
+  const auto found = questions_.find(head.id);
+  if (found == questions_.end()) return;
+  Question& question = *found->second;
+  questions_.erase(found);
+  std::uint8_t* const room = head.detail != 0 ? question.pid.extend(pid.size()) : nullptr;
+  if (room != nullptr) std::memcpy(room, pid.data(), pid.size());
+  if (head.detail != 0) question.status = room != nullptr ? Status::ok : Status::out_of_memory;
+  Atomic<std::uint32_t>* const word = &question.is_answered;
+  // Edge U1: from here on the thread that waits may go on, and the question be gone.
+  word->store(1, order::release("U1"));
+  futex_wake(word, 1);
+}
+
+Status Uplink::atom(std::string_view utf8, std::uint64_t& word) noexcept {
+  try {
+    return atoms_.word_of(utf8, &word);
+  } catch (const std::bad_alloc&) {
+    return Status::out_of_memory;
+  }
+}
+
+std::size_t Uplink::atom_name(std::uint64_t word, std::span<char> name, bool* ok) noexcept {
+  return atoms_.name_of(word, name, ok);
+}
+
+// Objects
+// ------------------------------------------------------------------------------------------------
+
+Status Uplink::token_of(wire::HandleKind kind, Object& object, std::uint64_t* token) noexcept {
+  if (kind == wire::HandleKind::call) {
+    *token = static_cast<RemoteCall&>(static_cast<Call&>(object)).id();
+    return Status::ok;
+  }
+  if (kind != wire::HandleKind::inbox) return Status::not_shared;
+  auto inbox = Ref<Channel>::borrow(&static_cast<Channel&>(object));
+  try {
+    const std::lock_guard lock(mutex_);
+    *token = ++last_id_;
+    inboxes_.emplace(*token, inbox);
+  } catch (const std::bad_alloc&) {
+    return Status::out_of_memory;
+  }
+  inbox->add_sender();  // The VM, until it says that nobody there is one any more.
+  return Status::ok;
+}
+
+Status Uplink::object_of(wire::HandleKind kind, std::uint64_t token, Ref<Object>* object) noexcept {
+  if (kind != wire::HandleKind::call) return Status::corrupt;
+  auto call = Ref<RemoteCall>::steal(new (std::nothrow)
+                                         RemoteCall(*this, token, caller_, wants_traceback_));
+  if (!call) return Status::out_of_memory;
+  try {
+    const std::lock_guard lock(mutex_);
+    calls_.emplace(token, call.get());
+  } catch (const std::bad_alloc&) {
+    return Status::out_of_memory;
+  }
+  *object = Ref<Object>::steal(call.take());
+  return Status::ok;
+}
+
+RemoteCall::~RemoteCall() {
+  uplink_.forget(id_);
+  if (!is_answered_) uplink_.tell(FrameKind::drop, id_);
+}
+
+void RemoteCall::answer(Outcome outcome, const Message& term) noexcept {
+  is_answered_ = uplink_.answered(id_, outcome, term);
+}
+
+void Uplink::forget(std::uint64_t id) noexcept {
+  const std::lock_guard lock(mutex_);
+  calls_.erase(id);
+}
+
+bool Uplink::answered(std::uint64_t id, Call::Outcome outcome, const Message& term) noexcept {
+  Message frame;
+  Status status = Status::out_of_memory;
+  if (begin_frame(frame, FrameKind::answer, id, static_cast<std::uint32_t>(outcome))) {
+    status = wire::to_portable(term.bytes(), *this, frame);
+  }
+  if (status == Status::ok) status = link_->send(frame);
+  if (status == Status::ok || status == Status::closed) return true;
+  Message failure;
+  wire::Writer writer(failure);
+  const auto failed = static_cast<std::uint32_t>(Call::Outcome::error_term);
+  const char* const reason = status == Status::not_shared ? "not_shared" : "enomem";
+  return begin_frame(failure, FrameKind::answer, id, failed) && writer.atom(reason) &&
+         link_->send(failure) == Status::ok;
+}
+
+// What the VM says
+// ------------------------------------------------------------------------------------------------
+
+void Uplink::run() noexcept {
+  Message frame;
+  for (;;) {
+    switch (link_->receive(frame, kNoDeadline)) {
+      case Status::ok: {
+        FrameHead head{};
+        std::span<const std::uint8_t> rest;
+        if (read_frame(frame.bytes(), &head, &rest)) take(head, rest);
+        frame.clear();
+        break;
+      }
+      case Status::empty:
+        break;
+      case Status::out_of_memory:
+        sched_yield();  // Somebody else may free some.
+        break;
+      default:
+        _exit(0);  // Nobody is there to know of anything.
+    }
+  }
+}
+
+void Uplink::take(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept {
+  switch (head.kind) {
+    case FrameKind::request:
+    case FrameKind::nested:
+      return take_request(head, rest);
+    case FrameKind::interrupt:
+      return interrupt(head.id);
+    case FrameKind::finish:
+      return context_->finish();
+    case FrameKind::stop:
+      return context_->stop();
+    case FrameKind::inbox:
+      return take_inbox(head.id, rest);
+    case FrameKind::inbox_lost:
+      return lose_inbox(head.id);
+    case FrameKind::found:
+      return answer_question(head, rest);
+    default:
+      return;
+  }
+}
+
+/// What cannot be taken is dropped, and a call that is dropped says so.
+void Uplink::take_request(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept {
+  caller_ = head.id;
+  wants_traceback_ = head.detail != 0;
+  Message request;
+  while (wire::from_portable(rest, *this, request) == Status::out_of_memory) {
+    request.clear();
+    sched_yield();  // Somebody else may free some; whoever calls waits.
+  }
+  (void)(head.kind == FrameKind::nested ? context_->submit_nested(request)
+                                        : context_->submit(request));
+}
+
+void Uplink::take_inbox(std::uint64_t id, std::span<const std::uint8_t> rest) noexcept {
+  Ref<Channel> inbox;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = inboxes_.find(id);
+    if (found == inboxes_.end()) return;
+    inbox = found->second;
+  }
+  Message message;
+  if (wire::from_portable(rest, *this, message) != Status::ok) return;
+  if (inbox->try_send(message) == Status::closed) {
+    // Its thread has ended; what stands for it in Erlang is to end, too.
+    tell(FrameKind::inbox_closed, id);
+    lose_inbox(id);
+  }
+}
+
+void Uplink::lose_inbox(std::uint64_t id) noexcept {
+  Ref<Channel> inbox;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = inboxes_.find(id);
+    if (found == inboxes_.end()) return;
+    inbox = std::move(found->second);
+    inboxes_.erase(found);
+  }
+  inbox->remove_sender();
+}
+
+void Uplink::interrupt(std::uint64_t id) noexcept {
+  if (id == 0) return context_->interrupt();
+  Ref<Call> call;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = calls_.find(id);
+    // One whose destructor runs waits for this lock, and needs no interrupt.
+    if (found == calls_.end() || !found->second->try_retain()) return;
+    call = Ref<Call>::steal(found->second);
+  }
+  (void)call->cancel();
+  context_->interrupt(call);
+}
+
+}  // namespace penstock::python

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "penstock/channel.hpp"
+#include "penstock/context.hpp"
+#include "penstock/frame.hpp"
+#include "penstock/host.hpp"
+#include "penstock/link.hpp"
+#include "penstock/portable.hpp"
+
+namespace penstock::python {
+
+class RemoteCall;
+
+/// Atoms of a worker process: words of its own, which leave it as names.
+///
+/// Threads: any.
+class AtomTable {
+ public:
+  /// ok, too_large or limit.
+  [[nodiscard]] Status word_of(std::string_view utf8, std::uint64_t* word);
+  /// The length; 0 and *ok false: that is no word of ours.
+  [[nodiscard]] std::size_t name_of(std::uint64_t word, std::span<char> name, bool* ok);
+
+ private:
+  static constexpr std::size_t kMost = 1'000'000;
+  std::mutex mutex_;  // Guards what follows.
+  std::unordered_map<std::string, std::uint64_t> words_;
+  std::vector<const std::string*> names_;
+};
+
+/// A worker process's end of its Link: what the VM is to Python code there, and where requests come
+/// from. Its counterpart is nif::ProcessContext.
+///
+///   main thread ◄── requests ── thread that receives ◄── Link ◄── VM
+///   any thread ──────────────── send, answers ─────────► Link ──► VM
+///
+/// Lives as long as the process, which ends when the VM does.
+///
+/// Threads: any. whereis() blocks for a round trip, everything else never does.
+class Uplink final : public Host, private wire::Porter {
+ public:
+  Uplink(Ref<Link> link, Ref<penstock::Context> context) noexcept
+      : link_(std::move(link)), context_(std::move(context)) {}
+
+  [[nodiscard]] Status send(std::span<const std::uint8_t> pid, const Message& message,
+                            const Channel* inbox = nullptr) noexcept override;
+  [[nodiscard]] Status whereis(std::string_view name, Message& pid) noexcept override;
+  [[nodiscard]] Status atom(std::string_view utf8, std::uint64_t& word) noexcept override;
+  [[nodiscard]] std::size_t atom_name(std::uint64_t word, std::span<char> name,
+                                      bool* ok) noexcept override;
+
+  /// Receives until the VM is gone, and then ends the process.
+  [[noreturn]] void run() noexcept;
+  /// A frame with nothing but its head.
+  void tell(FrameKind kind, std::uint64_t id = 0, std::uint32_t detail = 0) noexcept;
+
+ private:
+  friend class RemoteCall;
+  struct Question;
+
+  // wire::Porter
+  [[nodiscard]] Status token_of(wire::HandleKind kind, Object& object,
+                                std::uint64_t* token) noexcept override;
+  [[nodiscard]] Status object_of(wire::HandleKind kind, std::uint64_t token,
+                                 Ref<Object>* object) noexcept override;
+  [[nodiscard]] bool is_pid(std::uint64_t /*word*/) noexcept override { return true; }
+
+  void take(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept;
+  void take_request(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept;
+  void take_inbox(std::uint64_t id, std::span<const std::uint8_t> rest) noexcept;
+  void lose_inbox(std::uint64_t id) noexcept;
+  void interrupt(std::uint64_t id) noexcept;
+  void answer_question(const FrameHead& head, std::span<const std::uint8_t> pid) noexcept;
+  /// False: nothing was said, for want of memory.
+  [[nodiscard]] bool answered(std::uint64_t id, Call::Outcome outcome,
+                              const Message& term) noexcept;
+  void forget(std::uint64_t id) noexcept;
+
+  const Ref<Link> link_;
+  const Ref<penstock::Context> context_;
+  AtomTable atoms_;
+
+  // Of the request that is being received.
+  std::uint64_t caller_ = 0;
+  bool wants_traceback_ = false;
+
+  std::mutex mutex_;                                      // Guards what follows.
+  std::unordered_map<std::uint64_t, RemoteCall*> calls_;  // Not owned: they forget themselves.
+  std::unordered_map<std::uint64_t, Ref<Channel>> inboxes_;
+  std::unordered_map<std::uint64_t, Question*> questions_;
+  std::uint64_t last_id_ = 0;  // Of inboxes and questions.
+};
+
+/// A call that came over an Uplink.
+class RemoteCall final : public Call {
+ public:
+  RemoteCall(Uplink& uplink, std::uint64_t id, std::uint64_t caller, bool wants_traceback) noexcept
+      : Call(caller, wants_traceback), uplink_(uplink), id_(id) {}
+  [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+  [[nodiscard]] bool watch_caller() noexcept override {
+    uplink_.tell(FrameKind::watch, id_);
+    return true;  // If it is gone, the VM says so at once.
+  }
+
+ private:
+  ~RemoteCall() override;
+  void answer(Outcome outcome, const Message& term) noexcept override;
+
+  Uplink& uplink_;
+  const std::uint64_t id_;
+  bool is_answered_ = false;  // Whoever answers has a reference, so the destructor sees it.
+};
+
+}  // namespace penstock::python
