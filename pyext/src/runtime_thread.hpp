@@ -90,8 +90,8 @@ class RuntimeThread final : public Object {
   Target* targets_ = nullptr;
 };
 
-/// Starts one for an interpreter that was there first: this process is Python's. What failed, or "".
-/// Once, with its GIL.
+/// Starts one for an interpreter that was there first: this process is Python's. What failed, or
+/// "". Once, with its GIL.
 [[nodiscard]] std::string adopt_runtime(ModuleState& state);
 
 /// The process's one for the main interpreter, once it has started, or nullptr.
