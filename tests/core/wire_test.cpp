@@ -262,7 +262,7 @@ TEST(Wire, RefusesTagsThatNoEncoderOfOursWrites) {
     std::vector<std::uint8_t> bytes(20, 0);
     bytes[0] = static_cast<std::uint8_t>(tag);
     Item item{};
-    const bool known = (tag >= 1 && tag <= 10) || tag == 70 || tag == 97 || tag == 98 ||
+    const bool known = (tag >= 1 && tag <= 11) || tag == 70 || tag == 97 || tag == 98 ||
                        (tag >= 104 && tag <= 106) || (tag >= 108 && tag <= 111) || tag == 116 ||
                        tag == 118 || tag == 119;
     EXPECT_EQ(Reader(bytes).next(item), known ? Status::ok : Status::corrupt) << tag;
