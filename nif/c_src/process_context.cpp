@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "process_context.hpp"
 
-#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include <utility>
 
 #include "inbox_relay.hpp"
+#include "penstock/thread.hpp"
 #include "penstock/wire.hpp"
 #include "vm_host.hpp"
 
@@ -62,19 +62,6 @@ void send_descriptor(int socket, int descriptor) {
   if (sendmsg(socket, &message, MSG_NOSIGNAL) != 1) fail("sendmsg");
 }
 
-/// A detached thread with all signals blocked: those of the process are the VM's.
-bool start_thread(void* (*body)(void*), void* argument) noexcept {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_t thread{};
-  const bool started = pthread_create(&thread, nullptr, body, argument) == 0;
-  if (started) pthread_detach(thread);
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return started;
-}
-
 std::string text_of(const WorkerEnd& end) {
   return (end.by_signal ? "ended by signal " : "ended with status ") + std::to_string(end.number);
 }
@@ -122,7 +109,7 @@ Ref<ProcessContext> ProcessContext::start(const WorkerCommand& command, std::uin
         new ProcessContext(std::move(process), std::move(link), owner, std::move(on_exit)));
     if (!context->greet(failure)) return {};
     const auto body = [](void* of) -> void* {
-      (void)pthread_setname_np(pthread_self(), "penstock worker");
+      name_this_thread("penstock worker");
       Ref<ProcessContext>::steal(static_cast<ProcessContext*>(of))->run();
       return nullptr;
     };

@@ -9,7 +9,7 @@
 #include <system_error>
 
 #include "gil.hpp"
-#include "os_thread.hpp"
+#include "penstock/thread.hpp"
 #include "penstock/python/runtime.hpp"
 #include "runtime_thread.hpp"
 #include "uplink.hpp"
