@@ -42,17 +42,21 @@ std::span<std::uint8_t> SharedQueue::ring() const noexcept {
 }
 
 SharedQueue::SharedQueue(Ref<Domain> domain, wire::Porter& porter,
-                         std::shared_ptr<const Segment> segment, const SharedShape& shape) noexcept
+                         std::shared_ptr<const Segment> segment, const SharedShape& shape,
+                         OnGone on_gone) noexcept
     : domain_(std::move(domain)),
       porter_(porter),
       segment_(std::move(segment)),
       shape_(shape),
+      on_gone_(std::move(on_gone)),
       producer_(ring(), shape.capacity, static_cast<MpscRing::Owner>(self())),
       data_(*domain_, header().data),
       space_(*domain_, header().space) {}
 
 SharedQueue::~SharedQueue() {
-  if (channel_ != nullptr) domain_->remove(*channel_);
+  if (channel_ == nullptr) return;
+  domain_->remove(*channel_);
+  if (on_gone_) on_gone_(*channel_);
 }
 
 Ref<Channel> SharedQueue::channel_of(std::unique_ptr<SharedQueue> queue) {
@@ -77,11 +81,10 @@ Ref<Channel> SharedQueue::create(Ref<Domain> domain, wire::Porter& porter, std::
   header->content = shape.content;
   MpscRing::format(segment->memory().subspan(sizeof(SharedHeader)), shape.capacity);
   return channel_of(std::unique_ptr<SharedQueue>(
-      new SharedQueue(std::move(domain), porter, std::move(segment), shape)));
+      new SharedQueue(std::move(domain), porter, std::move(segment), shape, {})));
 }
 
-Ref<Channel> SharedQueue::attach(Ref<Domain> domain, wire::Porter& porter, int descriptor,
-                                 const SharedShape& shape) {
+std::shared_ptr<const Segment> SharedQueue::map(int descriptor, const SharedShape& shape) {
   auto segment =
       std::make_shared<const Segment>(Segment::attach(descriptor, bytes_for(shape.capacity)));
   const auto* const header =
@@ -90,8 +93,14 @@ Ref<Channel> SharedQueue::attach(Ref<Domain> domain, wire::Porter& porter, int d
       !MpscRing::attach(segment->memory().subspan(sizeof(SharedHeader)), shape.capacity)) {
     throw std::system_error(EINVAL, std::generic_category(), "a shared channel");
   }
+  return segment;
+}
+
+Ref<Channel> SharedQueue::attach(Ref<Domain> domain, wire::Porter& porter,
+                                 std::shared_ptr<const Segment> segment, const SharedShape& shape,
+                                 OnGone on_gone) {
   return channel_of(std::unique_ptr<SharedQueue>(
-      new SharedQueue(std::move(domain), porter, std::move(segment), shape)));
+      new SharedQueue(std::move(domain), porter, std::move(segment), shape, std::move(on_gone))));
 }
 
 SharedShape SharedQueue::shape() const noexcept { return shape_; }

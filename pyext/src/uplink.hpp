@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "channel_imports.hpp"
 #include "penstock/channel.hpp"
 #include "penstock/context.hpp"
 #include "penstock/frame.hpp"
@@ -46,8 +47,14 @@ class AtomTable {
 /// Threads: any. whereis() blocks for a round trip, everything else never does.
 class Uplink final : public Host, private wire::Porter {
  public:
-  Uplink(Ref<Link> link, Ref<penstock::Context> context) noexcept
-      : link_(std::move(link)), context_(std::move(context)) {}
+  /// `passing`: see ChannelImports.
+  Uplink(Ref<Link> link, Ref<penstock::Context> context, Descriptor passing, Ref<Domain> domain)
+      : link_(std::move(link)),
+        context_(std::move(context)),
+        channels_(std::move(passing), std::move(domain),
+                  [this](std::uint64_t number, std::uint32_t copies) {
+                    tell(FrameKind::channel_back, number, copies);
+                  }) {}
 
   [[nodiscard]] Status send(std::span<const std::uint8_t> pid, const Message& message,
                             const Channel* inbox = nullptr) noexcept override;
@@ -85,6 +92,7 @@ class Uplink final : public Host, private wire::Porter {
 
   const Ref<Link> link_;
   const Ref<penstock::Context> context_;
+  ChannelImports channels_;
   AtomTable atoms_;
 
   // Of the request that is being received.

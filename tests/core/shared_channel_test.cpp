@@ -55,8 +55,9 @@ struct Processes {
     const unsigned number = domains[0]->admit().value();
     domains.push_back(Domain::join(dup(domains[0]->descriptor()), number));
     auto& queue = static_cast<SharedQueue&>(*channels[0]->shared());
-    channels.push_back(
-        SharedQueue::attach(domains.back(), names, dup(queue.descriptor()), queue.shape()));
+    channels.push_back(SharedQueue::attach(domains.back(), names,
+                                           SharedQueue::map(dup(queue.descriptor()), queue.shape()),
+                                           queue.shape()));
     return number;
   }
   Channel& operator[](std::size_t index) const { return *channels[index]; }
@@ -100,9 +101,9 @@ std::int64_t receive(Channel& channel, Status* status = nullptr) {
   return -1;
 }
 
-/// Until so many others wait for the same.
-void until_waiting(WaitList& line, std::uint32_t count) {
-  while (line.waiting() != count) std::this_thread::yield();
+/// Until so many wait there, in that process.
+void until_waiting_near(WaitList& line, std::uint32_t count) {
+  while (line.waiting_near() != count) std::this_thread::yield();
 }
 
 TEST(SharedChannel, IsOneQueueForAllProcesses) {
@@ -152,7 +153,7 @@ TEST(SharedChannel, WakesAReceiverInAnotherProcess) {
     for (int i = 0; i < 50; ++i) EXPECT_EQ(receive(on[1]), i);
   });
   for (int i = 0; i < 50; ++i) {
-    until_waiting(on[0].data_waiters(), 1);
+    until_waiting_near(on[1].data_waiters(), 1);
     ASSERT_EQ(send(on[0], i), Status::ok);
   }
   receiver.join();
@@ -168,7 +169,7 @@ TEST(SharedChannel, WakesASenderInAnotherProcess) {
     for (int i = 0; i < 50; ++i) EXPECT_EQ(send(on[1], sent + i, soon()), Status::ok);
   });
   for (int i = 0; i < sent + 50; ++i) {
-    if (i < 50) until_waiting(on[0].space_waiters(), 1);
+    if (i < 50) until_waiting_near(on[1].space_waiters(), 1);
     ASSERT_EQ(receive(on[0]), i);
   }
   sender.join();
@@ -185,10 +186,7 @@ TEST(SharedChannel, CloseWakesAllInAllProcesses) {
       EXPECT_EQ(status, Status::closed);
     });
   }
-  while (on[0].data_waiters().waiting() != 4 || on[1].data_waiters().waiting() != 4 ||
-         on[2].data_waiters().waiting() != 4) {
-    std::this_thread::yield();
-  }
+  for (std::size_t i = 0; i < 3; ++i) until_waiting_near(on[i].data_waiters(), 2);
   on[1].close();
   for (std::thread& each : receivers) each.join();
   EXPECT_EQ(send(on[2], 1), Status::closed);
@@ -203,10 +201,10 @@ TEST(SharedChannel, TellsReceiversWhenTheLastSenderOfAllProcessesGoes) {
     EXPECT_EQ(receive(on[1], &status), -1);
     EXPECT_EQ(status, Status::closed);
   });
-  until_waiting(on[0].data_waiters(), 1);
+  until_waiting_near(on[1].data_waiters(), 1);
   on[0].remove_sender();
   EXPECT_TRUE(on[1].has_sender());
-  until_waiting(on[0].data_waiters(), 1);
+  until_waiting_near(on[1].data_waiters(), 1);
   on[2].remove_sender();
   receiver.join();
 }
@@ -221,7 +219,7 @@ TEST(SharedChannel, PassesOnACallForAWaiterThatHasGone) {
   for (int turn = 0; turn < 20; ++turn) {
     ASSERT_EQ(on[1].receive(none, now_ns(), me, &wake), Status::empty);
     std::thread receiver([&] { EXPECT_EQ(receive(on[2]), turn); });
-    until_waiting(on[0].data_waiters(), 2);
+    until_waiting_near(on[2].data_waiters(), 1);
     ASSERT_EQ(send(on[0], turn), Status::ok);
     receiver.join();
   }
@@ -296,7 +294,7 @@ TEST(SharedChannel, GoesOnWithoutAProcessThatIsDead) {
     on[0].add_sender();
     ASSERT_EQ(send(on[0], turn), Status::ok);  // It wakes nobody, and lies behind the claim.
     std::thread receiver([&] { EXPECT_EQ(receive(on[1]), turn); });
-    while (on[1].data_waiters().waiting_near() == 0) std::this_thread::yield();
+    until_waiting_near(on[1].data_waiters(), 1);
     on.domains[0]->ended(2);
     receiver.join();
     EXPECT_TRUE(on[1].has_sender());
@@ -323,7 +321,7 @@ TEST(SharedChannel, WaitsWithRecoveryForAReceiverThatWasStopped) {
   EXPECT_TRUE(on[0].has_sender());
   // It goes on: who was kept waiting is looked for.
   std::thread receiver([&] { EXPECT_EQ(receive(on[0]), 5); });
-  while (on[0].data_waiters().waiting_near() == 0) std::this_thread::yield();
+  until_waiting_near(on[0].data_waiters(), 1);
   header.consumer.exchange(0, order::release("D2"));
   on[1].data_waiters().wake_one();
   receiver.join();

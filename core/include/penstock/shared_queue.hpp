@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 
 #include "penstock/channel.hpp"
 #include "penstock/domain.hpp"
@@ -45,6 +47,16 @@ struct SharedShape {
   std::uint32_t reserved = 0;
 };
 
+/// What goes to a process together with the descriptor of a channel, before a message names it.
+struct PassedChannel {
+  std::uint64_t number;
+  SharedShape shape;
+  [[nodiscard]] std::span<const std::uint8_t> bytes() const noexcept {
+    return {reinterpret_cast<const std::uint8_t*>(this), sizeof *this};
+  }
+};
+static_assert(sizeof(PassedChannel) == 32);
+
 /// A channel's messages in memory that other processes map as well. They are not trusted: each word
 /// of theirs is read once and checked, and what breaks the rules closes the channel.
 ///
@@ -62,13 +74,19 @@ class SharedQueue final : public SharedStore {
   static constexpr std::uint64_t kMostSize = std::uint64_t{1} << 24;
   static constexpr std::uint64_t kLeastSize = 1024;
 
+  using OnGone = std::function<void(const Channel& channel)>;
+
   /// A new channel that any process of `domain` may use, for messages of up to `max_size` bytes, at
   /// most kMostSize. `porter`: converts terms; lives longer.
   [[nodiscard]] static Ref<Channel> create(Ref<Domain> domain, wire::Porter& porter,
                                            std::uint64_t max_size, Channel::Content content);
-  /// The one that another process made, whom we trust. Takes over the descriptor, also on failure.
-  [[nodiscard]] static Ref<Channel> attach(Ref<Domain> domain, wire::Porter& porter, int descriptor,
-                                           const SharedShape& shape);
+  /// The memory of one that another process made, whom we trust. Takes over the descriptor, also on
+  /// failure.
+  [[nodiscard]] static std::shared_ptr<const Segment> map(int descriptor, const SharedShape& shape);
+  /// A channel of this process in it. `on_gone`: called by the channel's destructor.
+  [[nodiscard]] static Ref<Channel> attach(Ref<Domain> domain, wire::Porter& porter,
+                                           std::shared_ptr<const Segment> segment,
+                                           const SharedShape& shape, OnGone on_gone = {});
 
   /// To pass it on.
   [[nodiscard]] int descriptor() const noexcept { return segment_->descriptor(); }
@@ -94,7 +112,7 @@ class SharedQueue final : public SharedStore {
   static constexpr std::uint32_t kWanted = 1U << 8;
 
   SharedQueue(Ref<Domain> domain, wire::Porter& porter, std::shared_ptr<const Segment> segment,
-              const SharedShape& shape) noexcept;
+              const SharedShape& shape, OnGone on_gone) noexcept;
   [[nodiscard]] static Ref<Channel> channel_of(std::unique_ptr<SharedQueue> queue);
   [[nodiscard]] SharedHeader& header() const noexcept;
   [[nodiscard]] std::span<std::uint8_t> ring() const noexcept;
@@ -109,6 +127,7 @@ class SharedQueue final : public SharedStore {
   wire::Porter& porter_;
   const std::shared_ptr<const Segment> segment_;
   const SharedShape shape_;  // Our own copy.
+  const OnGone on_gone_;
   MpscProducer producer_;
   FarLine data_;
   FarLine space_;
