@@ -56,6 +56,9 @@ SharedQueue::SharedQueue(Ref<Domain> domain, wire::Porter& porter,
 SharedQueue::~SharedQueue() {
   if (channel_ == nullptr) return;
   domain_->remove(*channel_);
+  // Nobody here can send any more, which others may wait to hear.
+  set_sender(false);
+  data_.wake_all();
   if (on_gone_) on_gone_(*channel_);
 }
 

@@ -209,6 +209,20 @@ TEST(SharedChannel, TellsReceiversWhenTheLastSenderOfAllProcessesGoes) {
   receiver.join();
 }
 
+TEST(SharedChannel, AProcessWithoutTheChannelIsNoSender) {
+  Processes on(3);
+  on[2].add_sender();
+  std::thread receiver([&] {
+    Status status = Status::ok;
+    EXPECT_EQ(receive(on[1], &status), -1);
+    EXPECT_EQ(status, Status::closed);
+  });
+  until_waiting_near(on[1].data_waiters(), 1);
+  on.channels[2] = {};
+  receiver.join();
+  on.channels.pop_back();
+}
+
 /// The mark of a process stays when its last waiter goes unfired, and then draws a call in vain.
 TEST(SharedChannel, PassesOnACallForAWaiterThatHasGone) {
   const Processes on(3);
