@@ -50,8 +50,8 @@ SharedQueue::SharedQueue(Ref<Domain> domain, wire::Porter& porter,
       shape_(shape),
       on_gone_(std::move(on_gone)),
       producer_(ring(), shape.capacity, static_cast<MpscRing::Owner>(self())),
-      data_(*domain_, header().data),
-      space_(*domain_, header().space) {}
+      data_(*domain_, domain_->number(), header().data),
+      space_(*domain_, domain_->number(), header().space) {}
 
 SharedQueue::~SharedQueue() {
   if (channel_ == nullptr) return;
@@ -213,9 +213,9 @@ bool SharedQueue::is_closed() const noexcept {
 void SharedQueue::set_sender(bool is_there) noexcept {
   Atomic<std::uint64_t>& senders = header().senders;
   if (is_there) {
-    senders.fetch_or(domain_->mark(), order::relaxed);
+    senders.fetch_or(mark(), order::relaxed);
   } else {
-    senders.fetch_and(~domain_->mark(), order::release("D4"));
+    senders.fetch_and(~mark(), order::release("D4"));
   }
 }
 

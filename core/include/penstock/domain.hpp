@@ -7,10 +7,10 @@
 #include <optional>
 #include <vector>
 
+#include "penstock/far_line.hpp"
 #include "penstock/ref.hpp"
 #include "penstock/segment.hpp"
 #include "penstock/shim.hpp"
-#include "penstock/waiter.hpp"
 
 namespace penstock {
 
@@ -26,11 +26,11 @@ class Channel;
 /// Cost: ring() is one addition and one system call. Nothing while nobody sleeps.
 ///
 /// Edges:
-///   D1  ring() adds to the bell, release -> the thread that listens loads it, acquire: the mark of
-///       who sleeps (D3) that was taken away, and what that one waited for.
-class Domain final : public Object {
+///   D1  ring() adds to the bell, release -> the thread that listens loads it, acquire: that a mark
+///       was taken away (FarLine), and what its process waited for.
+class Domain final : public Object, public Bells {
  public:
-  static constexpr unsigned kMost = 64;
+  static constexpr unsigned kMost = FarLine::kProcesses;
 
   /// A new one. Throws system_error or bad_alloc.
   [[nodiscard]] static Ref<Domain> create();
@@ -43,7 +43,6 @@ class Domain final : public Object {
   /// Of the memory, to be passed on.
   [[nodiscard]] int descriptor() const noexcept { return segment_.descriptor(); }
   [[nodiscard]] unsigned number() const noexcept { return number_; }
-  [[nodiscard]] std::uint64_t mark() const noexcept { return std::uint64_t{1} << number_; }
 
   /// A number for another process; none: there are kMost.
   [[nodiscard]] std::optional<unsigned> admit() noexcept;
@@ -51,7 +50,7 @@ class Domain final : public Object {
   /// begun is undone in each channel, soon, and then its number is free.
   void ended(unsigned number) noexcept;
 
-  void ring(unsigned number) noexcept;
+  void ring(unsigned number) noexcept override;
 
   /// Channels whose waiters the others may call. One that goes is removed by its destructor.
   void add(Channel& channel);
@@ -78,36 +77,6 @@ class Domain final : public Object {
   std::vector<Channel*> channels_;
 
   std::vector<Ref<Channel>> at_hand_;  // The listening thread's.
-};
-
-/// One line of waiters that crosses the processes of a domain: a word in shared memory with the
-/// mark of each process where somebody waits.
-///
-/// Threads: any.
-///
-/// Edges:
-///   D3  (store-load) announce() sets the mark, fence (W1), and then the waiter looks at its
-///       condition; a notifier makes it true, fence (W1), and then looks at the marks. Whoever
-///       takes a mark away rings; and there the mark is set again before the condition is looked
-///       at, if somebody still waits, or else the call is passed on.
-class FarLine final : public FarWaiters {
- public:
-  FarLine(Domain& domain, Atomic<std::uint64_t>& marks) noexcept : domain_(domain), marks_(marks) {}
-
-  void announce() noexcept override;
-  [[nodiscard]] std::uint32_t waiting() const noexcept override;
-  void wake_one() noexcept override;
-  void wake_all() noexcept override;
-
-  void answer(WaitList& near) noexcept override;
-  /// The process with that number waits no more.
-  void forget(unsigned process) noexcept;
-
- private:
-  Domain& domain_;
-  Atomic<std::uint64_t>& marks_;
-  Atomic<std::uint32_t> is_marked_{0};    // Our mark was set, and nobody has answered since.
-  Atomic<std::uint32_t> last_called_{0};  // They take turns.
 };
 
 }  // namespace penstock

@@ -117,6 +117,9 @@ class SharedQueue final : public SharedStore {
   [[nodiscard]] SharedHeader& header() const noexcept;
   [[nodiscard]] std::span<std::uint8_t> ring() const noexcept;
   [[nodiscard]] std::uint32_t self() const noexcept { return domain_->number() + 1; }
+  [[nodiscard]] std::uint64_t mark() const noexcept {
+    return std::uint64_t{1} << domain_->number();
+  }
   [[nodiscard]] Status push_bytes(std::span<const std::uint8_t> record) noexcept;
   [[nodiscard]] Status take(MpscConsumer& ring, Message& message) noexcept;
   [[nodiscard]] bool take_role() noexcept;
