@@ -170,10 +170,16 @@ Status Channel::take_shared(Message& message, bool* more) noexcept {
   lock_consumer();
   const Status status = store_->pop(message, more);
   unlock_consumer();
+  if (status == Status::corrupt) {
+    close();
+    return Status::closed;
+  }
+  if (status == Status::closed) return status;
   // Who sleeps may have found us at it; the fence is between the end of that and the look at them.
   if (*more) data_.wake_one();
   *more = status == Status::out_of_memory;
-  if (status == Status::ok) space_.wake_one();
+  // What the dead had claimed was skipped, too.
+  if (status == Status::ok || (space_.anybody_waits() && store_->has_room())) space_.wake_one();
   return status;
 }
 
@@ -203,7 +209,9 @@ Status Channel::receive_or_wait(Message& message) noexcept {
 Status Channel::take_or_wait(Message& message, bool* more) noexcept {
   const bool no_sender = !has_sender();
   const Status status = take(message, more);
-  return status == Status::empty && no_sender ? Status::closed : status;
+  if (status != Status::empty || !no_sender) return status;
+  // Of a shared one empty may mean that another process takes a message just now.
+  return store_ && store_->has_record() ? Status::empty : Status::closed;
 }
 
 bool Channel::looks_ready() noexcept {
@@ -301,22 +309,17 @@ std::uint64_t Channel::size() const noexcept {
 // ----------------------------------------------------------------------------------
 
 void Channel::look_for_waiters() noexcept {
-  store_->data().answer(data_);
-  store_->space().answer(space_);
-  const bool is_over = is_closed() || !has_sender();
-  if (data_.waiting_near() != 0) {
-    if (is_over) {
-      data_.wake_all_near();
-    } else if (store_->has_record()) {
-      data_.wake_one();
-    }
+  const bool data_called = store_->data().answer(data_);
+  const bool space_called = store_->space().answer(space_);
+  if (is_closed() || (!has_sender() && !store_->has_record())) {
+    data_.wake_all_near();
+  } else if ((data_called || data_.waiting_near() != 0) && store_->has_record()) {
+    data_.wake_one();
   }
-  if (space_.waiting_near() != 0) {
-    if (is_closed()) {
-      space_.wake_all_near();
-    } else if (store_->has_room()) {
-      space_.wake_one();
-    }
+  if (is_closed()) {
+    space_.wake_all_near();
+  } else if ((space_called || space_.waiting_near() != 0) && store_->has_room()) {
+    space_.wake_one();
   }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "penstock/domain.hpp"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <bit>
 #include <new>
@@ -49,6 +51,8 @@ Ref<Domain> Domain::join(int descriptor, unsigned number) {
 }
 
 void Domain::start() {
+  static const int watches_forks = pthread_atfork(nullptr, nullptr, FarLine::note_fork);
+  if (watches_forks != 0) throw std::bad_alloc();
   const auto body = [](void* of) -> void* {
     name_this_thread("penstock bell");
     Ref<Domain>::steal(static_cast<Domain*>(of))->listen();
@@ -73,17 +77,15 @@ std::optional<unsigned> Domain::admit() noexcept {
   for (;;) {
     const auto number = static_cast<unsigned>(std::countr_one(numbers));
     if (number == kMost) return {};
-    // Relaxed: whatever the last owner of the number left was undone before it became free, and who
-    // gets it now is told through other channels.
     if (numbers_.compare_exchange_weak(numbers, numbers | std::uint64_t{1} << number,
-                                       order::relaxed, order::relaxed)) {
+                                       order::acquire("D5"), order::relaxed)) {
       return number;
     }
   }
 }
 
 void Domain::ended(unsigned number) noexcept {
-  dead_.fetch_or(std::uint64_t{1} << number, order::relaxed);  // Ordered by D1.
+  dead_.fetch_or(std::uint64_t{1} << number, order::release("D1"));
   ring(number_);
 }
 
@@ -108,10 +110,11 @@ void Domain::listen() noexcept {
 
 /// False: something is left to do.
 bool Domain::serve() noexcept {
-  collect();
+  // Before the channels: one that comes later knows nothing of these.
+  std::uint64_t const dead = dead_.load(order::acquire("D1"));
+  bool is_done = collect();
   for (const Ref<Channel>& channel : at_hand_) channel->look_for_waiters();
-  std::uint64_t const dead = dead_.load(order::relaxed);
-  const bool is_done = dead == 0 || recover(dead);
+  if (dead != 0 && is_done) is_done = recover(dead);
   at_hand_.clear();  // May drop the last reference to some.
   return is_done;
 }
@@ -127,7 +130,7 @@ bool Domain::recover(std::uint64_t dead) noexcept {
     }
     if (is_undone) {
       dead_.fetch_and(~mark, order::relaxed);
-      numbers_.fetch_and(~mark, order::relaxed);
+      numbers_.fetch_and(~mark, order::release("D5"));
     } else {
       is_done = false;
     }
@@ -135,19 +138,19 @@ bool Domain::recover(std::uint64_t dead) noexcept {
   return is_done;
 }
 
-/// What there is no memory for is looked at the next time.
-void Domain::collect() noexcept {
+/// False: for want of memory not all are there.
+bool Domain::collect() noexcept {
   const std::lock_guard lock(mutex_);
   try {
     at_hand_.reserve(channels_.size());
   } catch (const std::bad_alloc&) {
-    ring(number_);
+    return false;
   }
   for (Channel* const channel : channels_) {
-    if (at_hand_.size() == at_hand_.capacity()) break;
     // One whose destructor runs waits for this lock to take itself out.
     if (channel->try_retain()) at_hand_.push_back(Ref<Channel>::steal(channel));
   }
+  return true;
 }
 
 void Domain::add(Channel& channel) {

@@ -5,17 +5,24 @@
 
 namespace penstock {
 
+Atomic<std::uint32_t> FarLine::is_forked{0};
+
 void FarLine::announce() noexcept {
-  is_marked_.store(1, order::release("D3"));
+  if (!is_usable()) return;
+  is_marked_.store(1, order::relaxed);
   marks_.fetch_or(self_, order::relaxed);  // Ordered by the fence of WaitList::add().
+  // Again: who answers may have found that waiter gone already, and no mark yet, and taken it back.
+  is_marked_.store(1, order::release("D3"));
 }
 
 std::uint32_t FarLine::waiting() const noexcept {
+  if (!is_usable()) return 0;
   return static_cast<std::uint32_t>(std::popcount(marks_.load(order::relaxed) & ~self_));
 }
 
-/// In turn: the next process after the one that was called last.
+/// Behind a fence (D6). In turn: the next process after the one that was called last.
 void FarLine::wake_one() noexcept {
+  if (!is_usable()) return;
   // Others may set marks as fast as we take them away: nobody keeps us here for ever.
   for (unsigned tries = 0; tries < kProcesses; ++tries) {
     std::uint64_t const marks = marks_.load(order::relaxed) & ~self_;
@@ -31,7 +38,10 @@ void FarLine::wake_one() noexcept {
   }
 }
 
+/// Its callers may not have been at the fence of a list.
 void FarLine::wake_all() noexcept {
+  if (!is_usable()) return;
+  full_fence(last_called_, "W1");
   std::uint64_t marks = marks_.fetch_and(self_, order::relaxed) & ~self_;
   for (; marks != 0; marks &= marks - 1) {
     bells_.ring(static_cast<unsigned>(std::countr_zero(marks)));
@@ -40,16 +50,16 @@ void FarLine::wake_all() noexcept {
 
 /// A waiter that comes from now on looks for itself. One that came before is in the list: it was
 /// put there before is_marked_ was set, which we take back by an exchange.
-void FarLine::answer(WaitList& near) noexcept {
-  if (is_marked_.exchange(0, order::acquire("D3")) == 0) return;
+bool FarLine::answer(WaitList& near) noexcept {
+  if (is_marked_.exchange(0, order::acquire("D3")) == 0) return false;
   if (near.waiting_near() != 0) {
     announce();
     near.fence();
-  } else if ((marks_.load(order::relaxed) & self_) != 0) {
-    is_marked_.store(1, order::relaxed);  // Nobody called: whoever waited has gone.
-  } else {
-    wake_one();
+    return true;
   }
+  if ((marks_.load(order::acquire("D6")) & self_) == 0) return true;
+  is_marked_.store(1, order::relaxed);  // Nobody called: whoever waited has gone.
+  return false;
 }
 
 void FarLine::forget(unsigned process) noexcept {

@@ -27,7 +27,7 @@ void Message::disown() noexcept {
   size_ = 0;
   capacity_ = kInside;
   pinned_ = 0;
-  owns_objects_ = false;
+  owns_objects_ = is_local_ = is_foreign_ = false;
 }
 
 void Message::clear() noexcept {

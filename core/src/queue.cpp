@@ -194,6 +194,7 @@ Status Queue::take_record(std::uint64_t word, Message& message) noexcept {
     message.pinned_ = pinned;
   }
   message.owns_objects_ = (word & kOwnsObjects) != 0;
+  message.is_local_ = true;  // It may be.
   head_offset_ += static_cast<std::uint32_t>(kWordBytes + aligned(payload));
   return Status::ok;
 }

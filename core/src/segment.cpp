@@ -84,9 +84,13 @@ void Segment::map(int descriptor, std::size_t bytes) {
   if (madvise(address, bytes, MADV_DONTFORK) != 0) fail("madvise of a segment");
 }
 
+void Segment::close_descriptor() noexcept {
+  if (descriptor_ >= 0) close(std::exchange(descriptor_, -1));
+}
+
 Segment::~Segment() {
   if (!memory_.empty()) munmap(memory_.data(), memory_.size());
-  if (descriptor_ >= 0) close(descriptor_);
+  close_descriptor();
 }
 
 }  // namespace penstock

@@ -54,11 +54,15 @@ SharedQueue::SharedQueue(Ref<Domain> domain, wire::Porter& porter,
       space_(*domain_, domain_->number(), header().space) {}
 
 SharedQueue::~SharedQueue() {
-  if (channel_ == nullptr) return;
+  if (channel_ == nullptr || !FarLine::is_usable()) return;
   domain_->remove(*channel_);
-  // Nobody here can send any more, which others may wait to hear.
+  // Nobody here waits or can send any more, which others may wait to hear; and a call that came for
+  // us is for them.
   set_sender(false);
-  data_.wake_all();
+  for (FarLine* const line : {&data_, &space_}) {
+    line->forget(domain_->number());
+    line->wake_all();
+  }
   if (on_gone_) on_gone_(*channel_);
 }
 
@@ -88,8 +92,8 @@ Ref<Channel> SharedQueue::create(Ref<Domain> domain, wire::Porter& porter, std::
 }
 
 std::shared_ptr<const Segment> SharedQueue::map(int descriptor, const SharedShape& shape) {
-  auto segment =
-      std::make_shared<const Segment>(Segment::attach(descriptor, bytes_for(shape.capacity)));
+  auto segment = std::make_shared<Segment>(Segment::attach(descriptor, bytes_for(shape.capacity)));
+  segment->close_descriptor();
   const auto* const header =
       std::launder(reinterpret_cast<const SharedHeader*>(segment->memory().data()));
   if (header->magic != kMagic || header->version != kVersion ||
@@ -117,60 +121,51 @@ void SharedQueue::belongs_to(Channel& channel) {
 // ------------------------------------------------------------------------------------------------
 
 Status SharedQueue::push(const Message& message) noexcept {
+  if (!FarLine::is_usable()) return Status::closed;
   if (shape_.content == static_cast<std::uint32_t>(Channel::Content::bytes)) {
-    return push_bytes(bytes::view(message).bytes);
+    return producer_.try_send(bytes::view(message).bytes);
   }
+  if (!message.is_local()) return producer_.try_send(message.bytes());
   Message portable;
   const Status status = wire::to_portable(message.bytes(), porter_, portable);
-  return status == Status::ok ? push_bytes(portable.bytes()) : status;
-}
-
-Status SharedQueue::push_bytes(std::span<const std::uint8_t> record) noexcept {
-  return producer_.try_send(record);
+  return status == Status::ok ? producer_.try_send(portable.bytes()) : status;
 }
 
 Status SharedQueue::pop(Message& message, bool* more) noexcept {
+  if (!FarLine::is_usable()) return Status::closed;
   if (!take_role()) return Status::empty;
   MpscConsumer ring(this->ring(), shape_.capacity);
-  Status status = take(ring, message);
-  if (status == Status::corrupt) {
-    close();
-    status = Status::closed;
-  }
-  const bool is_left = ring.has_record();
-  *more = leave_role() || (status == Status::ok && is_left);
+  const Status status = take(ring, message);
+  const bool is_left = status == Status::ok && ring.has_record();
+  *more = leave_role() || is_left;
   return status;
 }
 
 Status SharedQueue::take(MpscConsumer& ring, Message& message) noexcept {
   std::span<const std::uint8_t> record;
-  Status status = ring.peek(&record);
+  const Status status = ring.peek(&record);
   if (status != Status::ok) return status;
-  if (shape_.content == static_cast<std::uint32_t>(Channel::Content::bytes)) {
-    if (!bytes::copy_into(message, record)) status = Status::out_of_memory;
-  } else {
-    // What others could change while it is read is copied first.
-    Message portable;
-    std::uint8_t* const room = portable.extend(record.size());
-    if (room == nullptr) return Status::out_of_memory;
-    copy_out(room, record.data(), record.size());
-    status = wire::from_portable(portable.bytes(), porter_, message);
-    if (status != Status::ok) message.clear();
-  }
-  if (status == Status::out_of_memory) return status;
+  std::uint8_t* const room = message.extend(record.size());
+  if (room == nullptr) return Status::out_of_memory;
+  copy_out(room, record.data(), record.size());
+  message.mark_foreign();
   ring.consume();
   ring.release();
-  return status;
+  return Status::ok;
 }
 
 bool SharedQueue::has_record() const noexcept {
-  return MpscConsumer(ring(), shape_.capacity).has_record();
+  return FarLine::is_usable() && MpscConsumer(ring(), shape_.capacity).has_record();
 }
 
 bool SharedQueue::has_room() const noexcept { return size() < shape_.capacity; }
 
 std::uint64_t SharedQueue::size() const noexcept {
-  return MpscConsumer(ring(), shape_.capacity).used();
+  return FarLine::is_usable() ? MpscConsumer(ring(), shape_.capacity).used() : 0;
+}
+
+std::uint64_t SharedQueue::next_size() const noexcept {
+  return FarLine::is_usable() ? MpscConsumer(ring(), shape_.capacity).next_size() : 0;
 }
 
 // Who takes messages
@@ -204,13 +199,16 @@ bool SharedQueue::leave_role() noexcept {
 // Ends
 // ------------------------------------------------------------------------------------------------
 
-void SharedQueue::close() noexcept { producer_.close(); }
+void SharedQueue::close() noexcept {
+  if (FarLine::is_usable()) producer_.close();
+}
 
 bool SharedQueue::is_closed() const noexcept {
-  return MpscConsumer(ring(), shape_.capacity).is_closed();
+  return !FarLine::is_usable() || MpscConsumer(ring(), shape_.capacity).is_closed();
 }
 
 void SharedQueue::set_sender(bool is_there) noexcept {
+  if (!FarLine::is_usable()) return;
   Atomic<std::uint64_t>& senders = header().senders;
   if (is_there) {
     senders.fetch_or(mark(), order::relaxed);
@@ -220,15 +218,22 @@ void SharedQueue::set_sender(bool is_there) noexcept {
 }
 
 bool SharedQueue::has_sender() const noexcept {
-  return header().senders.load(order::acquire("D4")) != 0;
+  return FarLine::is_usable() && header().senders.load(order::acquire("D4")) != 0;
+}
+
+/// Nobody of this process has it while we are here. One that is held by nobody who could is the
+/// work of somebody who has lost his mind.
+bool SharedQueue::may_recover(std::uint32_t role, unsigned process) const noexcept {
+  std::uint32_t const holder = role & ~kWanted;
+  return holder == 0 || holder == process + 1 || holder == self() || holder > Domain::kMost ||
+         !domain_->is_member(holder - 1);
 }
 
 bool SharedQueue::recover(unsigned process) noexcept {
   Atomic<std::uint32_t>& role = header().consumer;
   std::uint32_t word = role.load(order::relaxed);
-  std::uint32_t const holder = word & ~kWanted;
-  if (holder != 0 && holder != process + 1) return false;
-  if (!role.compare_exchange_strong(word, self() | kWanted, order::acquire("D2"), order::relaxed)) {
+  if (!may_recover(word, process) ||
+      !role.compare_exchange_strong(word, self() | kWanted, order::acquire("D2"), order::relaxed)) {
     return false;
   }
   MpscConsumer ring(this->ring(), shape_.capacity);

@@ -146,7 +146,10 @@ bool Writer::atom(std::string_view utf8) noexcept {
   return true;
 }
 
-bool Writer::atom_word(std::uint64_t word) noexcept { return put(kAtomWord, Native{word}); }
+bool Writer::atom_word(std::uint64_t word) noexcept {
+  message_.mark_local();
+  return put(kAtomWord, Native{word});
+}
 bool Writer::pid_word(std::uint64_t word) noexcept { return put(kPidWord, Native{word}); }
 
 bool Writer::opaque(OpaqueKind kind, std::span<const std::uint8_t> external) noexcept {

@@ -2,6 +2,7 @@
 // Channels that processes share, with several "processes" in this one: each has a domain and a
 // mapping of its own.
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -104,6 +105,19 @@ std::int64_t receive(Channel& channel, Status* status = nullptr) {
 /// Until so many wait there, in that process.
 void until_waiting_near(WaitList& line, std::uint32_t count) {
   while (line.waiting_near() != count) std::this_thread::yield();
+}
+
+/// Its memory, for who breaks the rules.
+Segment memory_of(Channel& channel) {
+  auto& queue = static_cast<SharedQueue&>(*channel.shared());
+  return Segment::attach(dup(queue.descriptor()),
+                         sizeof(SharedHeader) + MpscRing::bytes_for(queue.shape().capacity));
+}
+SharedHeader& header_of(const Segment& memory) {
+  return *reinterpret_cast<SharedHeader*>(memory.memory().data());
+}
+MpscProducer producer_in(const Segment& memory, MpscRing::Owner owner) {
+  return {memory.memory().subspan(sizeof(SharedHeader)), header_of(memory).capacity, owner};
 }
 
 TEST(SharedChannel, IsOneQueueForAllProcesses) {
@@ -293,12 +307,9 @@ INSTANTIATE_TEST_SUITE_P(Sizes, SharedStream, testing::Values(64, 0));
 TEST(SharedChannel, GoesOnWithoutAProcessThatIsDead) {
   for (int turn = 0; turn < 20; ++turn) {
     Processes on(3);
-    auto& queue = static_cast<SharedQueue&>(*on[2].shared());
-    const Segment memory =
-        Segment::attach(dup(queue.descriptor()),
-                        sizeof(SharedHeader) + MpscRing::bytes_for(queue.shape().capacity));
-    auto& header = *reinterpret_cast<SharedHeader*>(memory.memory().data());
-    MpscProducer dead(memory.memory().subspan(sizeof(SharedHeader)), queue.shape().capacity, 3);
+    const Segment memory = memory_of(on[0]);
+    SharedHeader& header = header_of(memory);
+    MpscProducer dead = producer_in(memory, 3);
     on[2].add_sender();
     MpscProducer::Claim left;
     ASSERT_EQ(dead.try_claim(100, &left), Status::ok);
@@ -321,10 +332,8 @@ TEST(SharedChannel, GoesOnWithoutAProcessThatIsDead) {
 
 TEST(SharedChannel, WaitsWithRecoveryForAReceiverThatWasStopped) {
   const Processes on(3);
-  auto& queue = static_cast<SharedQueue&>(*on[1].shared());
-  const Segment memory = Segment::attach(
-      dup(queue.descriptor()), sizeof(SharedHeader) + MpscRing::bytes_for(queue.shape().capacity));
-  auto& header = *reinterpret_cast<SharedHeader*>(memory.memory().data());
+  const Segment memory = memory_of(on[0]);
+  SharedHeader& header = header_of(memory);
   on[0].add_sender();
   on[2].add_sender();
   header.consumer.store(2, order::relaxed);  // Process 1, which lives.
@@ -343,14 +352,115 @@ TEST(SharedChannel, WaitsWithRecoveryForAReceiverThatWasStopped) {
   while (on[0].has_sender()) std::this_thread::yield();
 }
 
+/// Both lines of a process that forgets the channel: its marks would draw calls that nobody passes
+/// on.
+TEST(SharedChannel, AProcessThatForgetsItDrawsNoCalls) {
+  Processes on(3, 1024);
+  Message message;
+  ThreadWaiter me;
+  ThreadWaiter::Wake wake{};
+  on[0].add_sender();
+  ASSERT_EQ(on[1].receive(message, now_ns(), me, &wake), Status::empty);
+  int sent = 0;
+  while (send(on[0], sent) == Status::ok) ++sent;
+  ASSERT_EQ(send(on[1], 1, now_ns() + 1), Status::full);
+  on.channels[1] = {};
+  std::thread sender([&] { EXPECT_EQ(send(on[2], sent, soon()), Status::ok); });
+  until_waiting_near(on[2].space_waiters(), 1);
+  for (int i = 0; i <= sent; ++i) ASSERT_EQ(receive(on[0]), i);
+  sender.join();
+  std::thread receiver([&] { EXPECT_EQ(receive(on[2]), 77); });
+  until_waiting_near(on[2].data_waiters(), 1);
+  ASSERT_EQ(send(on[0], 77), Status::ok);
+  receiver.join();
+  on.channels.erase(on.channels.begin() + 1);
+}
+
+TEST(SharedChannel, IsNotOverWhileAnotherProcessTakesAMessage) {
+  const Processes on(3);
+  const Segment memory = memory_of(on[0]);
+  on[0].add_sender();
+  ASSERT_EQ(send(on[0], 1), Status::ok);
+  on[0].remove_sender();
+  header_of(memory).consumer.store(3, order::relaxed);  // Process 2 is about to.
+  Message message;
+  EXPECT_EQ(on[1].receive_or_wait(message), Status::empty);
+  header_of(memory).consumer.store(0, order::relaxed);
+  EXPECT_EQ(receive(on[1]), 1);
+  EXPECT_EQ(on[1].receive_or_wait(message), Status::closed);
+}
+
+TEST(SharedChannel, RoomOfTheDeadIsGivenToWhoeverWaits) {
+  const Processes on(3, 1024);
+  const Segment memory = memory_of(on[0]);
+  MpscProducer dead = producer_in(memory, 3);
+  on[0].add_sender();
+  ASSERT_EQ(send(on[0], 1), Status::ok);
+  for (MpscProducer::Claim claim; dead.try_claim(960, &claim) == Status::ok;) {
+  }
+  for (MpscProducer::Claim claim; dead.try_claim(1, &claim) == Status::ok;) {
+  }
+  std::thread sender([&] { EXPECT_EQ(send(on[1], 2, soon()), Status::ok); });
+  until_waiting_near(on[1].space_waiters(), 1);
+  on.domains[0]->ended(2);
+  while (on.domains[0]->admit() != 2U) std::this_thread::yield();
+  EXPECT_EQ(receive(on[0]), 1);
+  EXPECT_EQ(receive(on[0]), 2);
+  sender.join();
+}
+
+TEST(SharedChannel, WhatIsCorruptEndsEverybodysWait) {
+  const Processes on(2, 1024);
+  const Segment memory = memory_of(on[0]);
+  on[0].add_sender();
+  while (send(on[0], 1) == Status::ok) {
+  }
+  std::thread sender([&] { EXPECT_EQ(send(on[1], 2, soon()), Status::closed); });
+  until_waiting_near(on[1].space_waiters(), 1);
+  auto& entry = *reinterpret_cast<Atomic<std::uint64_t>*>(
+      memory.memory().data() + sizeof(SharedHeader) + sizeof(RingHeader));
+  entry.fetch_or(0x1FFFF, order::relaxed);  // No record is that long.
+  Message message;
+  EXPECT_EQ(on[0].try_receive(message), Status::closed);
+  sender.join();
+}
+
+/// Numbers come back although somebody wrote there that nobody takes messages whom there is.
+TEST(SharedChannel, ALieAboutWhoTakesMessagesHoldsNothingUp) {
+  for (std::uint32_t const lie : {0x77U, 1U, 40U, 0xFFFFFFFFU}) {
+    const Processes on(3);
+    const Segment memory = memory_of(on[0]);
+    header_of(memory).consumer.store(lie, order::relaxed);
+    on.domains[0]->ended(2);
+    while (on.domains[0]->admit() != 2U) std::this_thread::yield();
+  }
+}
+
+/// A forked child has none of the memory: there the channel is closed, and may go.
+TEST(SharedChannel, IsClosedInAForkedChild) {
+  Processes on(2);
+  const pid_t child = fork();
+  if (child == 0) {
+    Message message;
+    const bool is_closed = send(on[0], 1) == Status::closed && on[0].size() == 0 &&
+                           on[0].try_receive(message) == Status::closed && on[0].is_closed();
+    on.channels.clear();
+    _exit(is_closed ? 17 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 17) << status;
+  ASSERT_EQ(send(on[0], 1), Status::ok);
+  EXPECT_EQ(receive(on[1]), 1);
+}
+
 /// Whatever is written there: an error or an end, no wrong access, no endless loop.
 TEST(SharedChannel, SurvivesAnythingInItsMemory) {
   std::mt19937 random(4711);
   for (std::uint64_t turn = 0; turn < test::scaled(400); ++turn) {
     const Processes on(2, 1024);
-    auto& queue = static_cast<SharedQueue&>(*on[1].shared());
-    std::size_t const bytes = sizeof(SharedHeader) + MpscRing::bytes_for(queue.shape().capacity);
-    const Segment memory = Segment::attach(dup(queue.descriptor()), bytes);
+    const Segment memory = memory_of(on[0]);
+    std::size_t const bytes = memory.memory().size();
     for (int i = 0; i < 5; ++i) (void)send(on[1], i);
     std::uint8_t* const words = memory.memory().data();
     for (int i = 0; i < 30; ++i) {

@@ -50,13 +50,14 @@ struct Process {
     for (;;) {
       list.add(me);
       const bool taken = take();
+      const bool more = shared.tokens.load(order::relaxed) != 0;
       const bool over = is_over();
       Wake wake = Wake::fired;
       if (!taken && !over) wake = me.park(deadline_ns);
       const bool fired = me.leave(list);
       if (taken || over || wake != Wake::fired) {
-        // As a channel's receiver, who sees that there is more.
-        if (fired || shared.tokens.load(order::relaxed) != 0) list.wake_one();
+        // As a channel's receiver.
+        if (fired || (taken && more)) list.wake_one();
         return taken;
       }
     }
@@ -67,13 +68,12 @@ struct Process {
     for (;;) {
       std::uint32_t const heard = shared.bells[self].load(order::acquire("test"));
       if (is_stopped.load(order::relaxed) != 0) return;
-      far.answer(list);
-      if (list.waiting_near() != 0) {
-        if (is_over()) {
-          list.wake_all_near();
-        } else if (shared.tokens.load(order::relaxed) != 0) {
-          list.wake_one();
-        }
+      const bool is_called = far.answer(list);
+      if (is_over()) {
+        list.wake_all_near();
+      } else if ((is_called || list.waiting_near() != 0) &&
+                 shared.tokens.load(order::relaxed) != 0) {
+        list.wake_one();
       }
       futex_wait(shared.bells[self], heard, kNoDeadline, Reach::machine);
     }
@@ -139,6 +139,25 @@ void passed_on() {
            [&] { there.listen(); });
 }
 
+/// Whoever was called for goes at just that time: the call is for the other process.
+void times_out_when_called() {
+  Shared shared;
+  Process here(shared, 0);
+  Process leaves(shared, 1);
+  Process there(shared, 2);
+  parallel([&] { here.put(); },
+           [&] {
+             if (leaves.wait(now_ns() + 1)) leaves.put();
+           },
+           [&] { leaves.listen(); },
+           [&] {
+             require(there.wait(), "woken without a reason");
+             leaves.stop();
+             there.stop();
+           },
+           [&] { there.listen(); });
+}
+
 /// The token of the first call is gone when it is answered; the next one calls again.
 void called_in_vain() {
   Shared shared;
@@ -157,6 +176,8 @@ void called_in_vain() {
       [&] { there.listen(); });
 }
 
+/// Through the list, or by the line alone, as a process does that forgets a channel.
+template <bool ByList>
 void all_wake_at_the_end() {
   Shared shared;
   Process here(shared, 0);
@@ -169,7 +190,11 @@ void all_wake_at_the_end() {
   parallel(
       [&] {
         shared.has_ended.store(1, order::relaxed);
-        here.list.wake_all();
+        if (ByList) {
+          here.list.wake_all();
+        } else {
+          here.far.wake_all();
+        }
       },
       wait, wait, [&] { there.listen(); });
 }
@@ -185,9 +210,15 @@ constexpr Case kCases[] = {
     {"FarCallForOneThatHasGoneIsPassedOn",
      passed_on,
      {.limits = {2, 1}, .most_executions = 60'000, .random_executions = 20'000}},
+    {"FarCallForOneThatGoesIsPassedOn",
+     times_out_when_called,
+     {.limits = {2, 1}, .most_executions = 60'000, .random_executions = 60'000}},
     {"FarWaiterIsAnnouncedAgainWhenItsTokenIsGone", called_in_vain, {.limits = {2, 2}}},
+    {"FarWaitersAllWakeWhenAProcessForgets",
+     all_wake_at_the_end<false>,
+     {.limits = {2, 1}, .most_executions = 60'000, .random_executions = 20'000}},
     {"FarWaitersAllWakeAtTheEnd",
-     all_wake_at_the_end,
+     all_wake_at_the_end<true>,
      {.limits = {2, 1}, .most_executions = 60'000, .random_executions = 20'000}},
 };
 

@@ -27,7 +27,10 @@ class Channel;
 ///
 /// Edges:
 ///   D1  ring() adds to the bell, release -> the thread that listens loads it, acquire: that a mark
-///       was taken away (FarLine), and what its process waited for.
+///       was taken away (FarLine), and what its process waited for. ended() sets a bit of dead_,
+///       release -> that thread loads it, acquire: the channels that there were.
+///   D5  that thread gives a number back, release -> admit() takes it, acquire: what its last owner
+///       left is undone.
 class Domain final : public Object, public Bells {
  public:
   static constexpr unsigned kMost = FarLine::kProcesses;
@@ -49,6 +52,10 @@ class Domain final : public Object, public Bells {
   /// It is proved that the process with that number runs no more, or that it never did: what it had
   /// begun is undone in each channel, soon, and then its number is free.
   void ended(unsigned number) noexcept;
+  /// Whether a process has that number. Of number 0's only.
+  [[nodiscard]] bool is_member(unsigned number) const noexcept {
+    return number < kMost && (numbers_.load(order::relaxed) >> number & 1) != 0;
+  }
 
   void ring(unsigned number) noexcept override;
 
@@ -64,7 +71,7 @@ class Domain final : public Object, public Bells {
   void listen() noexcept;
   [[nodiscard]] bool serve() noexcept;
   [[nodiscard]] bool recover(std::uint64_t dead) noexcept;
-  void collect() noexcept;
+  [[nodiscard]] bool collect() noexcept;
 
   const Segment segment_;
   Bells& bells_;

@@ -24,8 +24,8 @@ class Bells {
 /// One line of waiters that crosses processes: a word in shared memory with the mark of each
 /// process where somebody waits, bit by number.
 ///
-/// A call may stand for several: whoever is woken, takes what it waited for and sees that there is
-/// more wakes the next one.
+/// A call may stand for several: whoever takes what it waited for and sees that there is more wakes
+/// the next one.
 ///
 /// Threads: any.
 ///
@@ -33,12 +33,20 @@ class Bells {
 ///   D3  announce() stores is_marked_, release, behind the waiter's place in its list -> answer()
 ///       takes it back by an exchange, acquire, and finds the waiter there. One that comes later
 ///       looks for itself.
+///   D6  a notifier makes true what is waited for, fence (W1), and takes a mark away -> answer(),
+///       which may see that before the bell rings for it, loads the marks, acquire.
 ///   W1  (waiter.hpp) announce() sets the mark before the fence of add(), or of answer(), and what
 ///       is waited for is looked at behind it; a notifier looks at the marks behind its own fence.
 ///       Who takes a mark away rings.
 class FarLine final : public FarWaiters {
  public:
   static constexpr unsigned kProcesses = 64;
+
+  /// False in a forked child, which has none of the memory: there nobody waits.
+  [[nodiscard]] static bool is_usable() noexcept {
+    return is_forked.load(order::relaxed) == 0;  // Set by the child's only thread.
+  }
+  static void note_fork() noexcept { is_forked.store(1, order::relaxed); }
 
   /// `self`: this process.
   FarLine(Bells& bells, unsigned self, Atomic<std::uint64_t>& marks) noexcept
@@ -49,11 +57,12 @@ class FarLine final : public FarWaiters {
   void wake_one() noexcept override;
   void wake_all() noexcept override;
 
-  void answer(WaitList& near) noexcept override;
+  [[nodiscard]] bool answer(WaitList& near) noexcept override;
   /// The process with that number waits no more.
   void forget(unsigned process) noexcept;
 
  private:
+  static Atomic<std::uint32_t> is_forked;
   Bells& bells_;
   const std::uint64_t self_;  // Our mark.
   Atomic<std::uint64_t>& marks_;

@@ -47,9 +47,19 @@ class Message {
   /// Says that the bytes now own references, to objects with `pinned` bytes of their own.
   void adopt_objects(std::uint64_t pinned) noexcept {
     owns_objects_ = true;
+    is_local_ = true;
     pinned_ += pinned;
   }
   [[nodiscard]] bool owns_objects() const noexcept { return owns_objects_; }
+
+  /// Says that the bytes hold words, besides those of pids, or objects that have a meaning in this
+  /// process only.
+  void mark_local() noexcept { is_local_ = true; }
+  [[nodiscard]] bool is_local() const noexcept { return is_local_; }
+  /// Says that the bytes come from another process, and may be anything: whoever decodes them
+  /// follows no address in them.
+  void mark_foreign() noexcept { is_foreign_ = true; }
+  [[nodiscard]] bool is_foreign() const noexcept { return is_foreign_; }
 
   /// Drops contents, references and memory.
   void clear() noexcept;
@@ -65,6 +75,8 @@ class Message {
   std::size_t capacity_ = kInside;
   std::uint64_t pinned_ = 0;
   bool owns_objects_ = false;
+  bool is_local_ = false;
+  bool is_foreign_ = false;
   alignas(8) std::uint8_t inside_[kInside];
 };
 

@@ -354,6 +354,13 @@ class MpscConsumer : public MpscRing {
     std::uint64_t const entry = entries_[index(head)].load(order::relaxed);
     return is_current(entry, head) && state_of(entry) != kClaimed;
   }
+  /// How long the record that peek() would find is, rounded up; 0: it would find none. A hint, too.
+  [[nodiscard]] std::uint64_t next_size() const noexcept {
+    std::uint64_t const head = header_->head.load(order::relaxed) & kPositions;
+    std::uint64_t const entry = entries_[index(head)].load(order::relaxed);
+    const bool is_there = is_current(entry, head) && state_of(entry) == kCommitted;
+    return is_there ? granules_in(size_of(entry)) * kGranule : 0;
+  }
   /// Bytes that are claimed and not consumed, in whole granules. A hint.
   [[nodiscard]] std::uint64_t used() const noexcept {
     std::uint64_t const head = header_->head.load(order::relaxed) & kPositions;

@@ -41,6 +41,8 @@ class Segment {
   ~Segment();
 
   [[nodiscard]] std::span<std::uint8_t> memory() const noexcept { return memory_; }
+  /// Nobody is to get it from here.
+  void close_descriptor() noexcept;
   /// -1 for private memory. Stays ours: dup it, or pass it over a socket.
   [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
 

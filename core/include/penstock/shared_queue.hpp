@@ -70,7 +70,7 @@ static_assert(sizeof(PassedChannel) == 32);
 ///       last one sent (as C2).
 class SharedQueue final : public SharedStore {
  public:
-  static constexpr std::uint64_t kDefaultSize = std::uint64_t{1} << 20;
+  static constexpr std::uint64_t kDefaultSize = std::uint64_t{1} << 18;
   static constexpr std::uint64_t kMostSize = std::uint64_t{1} << 24;
   static constexpr std::uint64_t kLeastSize = 1024;
 
@@ -100,6 +100,7 @@ class SharedQueue final : public SharedStore {
   [[nodiscard]] bool has_record() const noexcept override;
   [[nodiscard]] bool has_room() const noexcept override;
   [[nodiscard]] std::uint64_t size() const noexcept override;
+  [[nodiscard]] std::uint64_t next_size() const noexcept override;
   void close() noexcept override;
   [[nodiscard]] bool is_closed() const noexcept override;
   void set_sender(bool is_there) noexcept override;
@@ -120,8 +121,8 @@ class SharedQueue final : public SharedStore {
   [[nodiscard]] std::uint64_t mark() const noexcept {
     return std::uint64_t{1} << domain_->number();
   }
-  [[nodiscard]] Status push_bytes(std::span<const std::uint8_t> record) noexcept;
-  [[nodiscard]] Status take(MpscConsumer& ring, Message& message) noexcept;
+  [[nodiscard]] static Status take(MpscConsumer& ring, Message& message) noexcept;
+  [[nodiscard]] bool may_recover(std::uint32_t role, unsigned process) const noexcept;
   [[nodiscard]] bool take_role() noexcept;
   [[nodiscard]] bool try_take_role() noexcept;
   [[nodiscard]] bool leave_role() noexcept;

@@ -26,14 +26,17 @@ class SharedStore {
 
   /// Copies the message: ok, full, closed, too_large, not_shared, corrupt or out_of_memory.
   [[nodiscard]] virtual Status push(const Message& message) noexcept = 0;
-  /// Moves the oldest message into an empty one: ok, empty, closed (and drained), or out_of_memory
-  /// and it stays. empty is also said while another process takes one. `*more`: somebody else
-  /// should look as well. One thread of each process at a time.
+  /// Copies the oldest message out, into an empty one that is marked as foreign: ok, empty, closed
+  /// (and drained), corrupt, or out_of_memory and it stays. empty is also said while another
+  /// process takes one. `*more`: somebody else should look as well. One thread of each process at a
+  /// time.
   [[nodiscard]] virtual Status pop(Message& message, bool* more) noexcept = 0;
   /// Hints.
   [[nodiscard]] virtual bool has_record() const noexcept = 0;
   [[nodiscard]] virtual bool has_room() const noexcept = 0;
   [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;
+  /// Bytes of the message that pop() would copy, or more.
+  [[nodiscard]] virtual std::uint64_t next_size() const noexcept = 0;
 
   virtual void close() noexcept = 0;
   [[nodiscard]] virtual bool is_closed() const noexcept = 0;

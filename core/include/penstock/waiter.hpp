@@ -55,9 +55,9 @@ class FarWaiters {
   virtual void wake_one() noexcept = 0;
   virtual void wake_all() noexcept = 0;
   /// For the thread that others call when they wake somebody: announces the waiters of `near`, this
-  /// process's, again, so that what happens from now on calls it again; or passes the call on if
-  /// there are none. Then look whether the condition holds for them.
-  virtual void answer(WaitList& near) noexcept = 0;
+  /// process's, again, so that what happens from now on calls it again. True: somebody did call.
+  /// Then, or if somebody waits near, look whether the condition holds, and if so wake one.
+  [[nodiscard]] virtual bool answer(WaitList& near) noexcept = 0;
 
  protected:
   FarWaiters() = default;
