@@ -35,8 +35,8 @@ int send_descriptors(int socket, std::span<const std::uint8_t> bytes,
   return sent < 0 ? errno : 0;
 }
 
-ssize_t receive_descriptors(int socket, std::span<std::uint8_t> bytes,
-                            std::span<int> descriptors) noexcept {
+ssize_t receive_descriptors(int socket, std::span<std::uint8_t> bytes, std::span<int> descriptors,
+                            int flags) noexcept {
   std::ranges::fill(descriptors, -1);
   iovec part{bytes.data(), bytes.size()};
   alignas(cmsghdr) char control[CMSG_SPACE(kMostDescriptors * sizeof(int))] = {};
@@ -47,7 +47,7 @@ ssize_t receive_descriptors(int socket, std::span<std::uint8_t> bytes,
   message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
   ssize_t count = 0;
   do {
-    count = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    count = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | flags);
   } while (count < 0 && errno == EINTR);
   const cmsghdr* const head = count > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
   if (head != nullptr && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS) {

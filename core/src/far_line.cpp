@@ -9,7 +9,7 @@ Atomic<std::uint32_t> FarLine::is_forked{0};
 
 void FarLine::announce() noexcept {
   if (!is_usable()) return;
-  is_marked_.store(1, order::relaxed);
+  is_marked_.store(1, order::release("D3"));
   marks_.fetch_or(self_, order::relaxed);  // Ordered by the fence of WaitList::add().
   // Again: who answers may have found that waiter gone already, and no mark yet, and taken it back.
   is_marked_.store(1, order::release("D3"));

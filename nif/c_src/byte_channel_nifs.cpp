@@ -39,6 +39,9 @@ ERL_NIF_TERM byte_channel_send(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   if (resource == nullptr) return make_error(env, atoms().invalid_channel);
   Message message;
   if (!bytes.put(message)) return make_error(env, atoms().enomem);
+  if (copies_too_much(resource->core(), message)) {
+    return continue_dirty<byte_channel_send, 2>(env, "byte_channel_send", argv);
+  }
   return send_result(env, resource->core().try_send(message));
 }
 
@@ -48,6 +51,7 @@ ERL_NIF_TERM byte_channel_send_many(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   if (resource == nullptr) return make_error(env, atoms().invalid_channel);
   ERL_NIF_TERM head{};
   ERL_NIF_TERM rest = argv[1];
+  std::uint64_t copied = 0;
   for (std::uint32_t sent = 0; sent < kMaxSendBatch; ++sent) {
     ERL_NIF_TERM tail{};
     if (enif_get_list_cell(env, rest, &head, &tail) == 0) {
@@ -56,8 +60,13 @@ ERL_NIF_TERM byte_channel_send_many(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
     }
     const ByteMessage bytes(env, head);
     Message message;
-    const Status status =
-        bytes.put(message) ? resource->core().try_send(message) : Status::out_of_memory;
+    const bool has_memory = bytes.put(message);
+    copied += message.cost();
+    if (resource->core().shared() != nullptr && copied > kMaxBytesAtOnce && on_normal_scheduler()) {
+      const ERL_NIF_TERM again[] = {argv[0], rest};
+      return continue_dirty<byte_channel_send_many, 2>(env, "byte_channel_send_many", again);
+    }
+    const Status status = has_memory ? resource->core().try_send(message) : Status::out_of_memory;
     if (status != Status::ok) return enif_make_tuple2(env, send_result(env, status), rest);
     rest = tail;
   }
@@ -69,6 +78,9 @@ ERL_NIF_TERM byte_channel_send_many(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 ERL_NIF_TERM byte_channel_try_receive(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   const ChannelResource* const resource = byte_channel_in(env, argv[0]);
   if (resource == nullptr) return make_error(env, atoms().invalid_channel);
+  if (copies_too_much(resource->core())) {
+    return continue_dirty<byte_channel_try_receive, 1>(env, "byte_channel_try_receive", argv);
+  }
   std::unique_ptr<Message>& message = per_thread<Scratch>().message;
   const Status status = resource->core().try_receive(*message);
   return status == Status::ok ? deliver_bytes(env, message) : receive_error(env, status);
@@ -83,8 +95,17 @@ ERL_NIF_TERM byte_channel_try_receive_many(ErlNifEnv* env, const ERL_NIF_TERM* a
   std::unique_ptr<Message>& message = per_thread<Scratch>().message;
   ERL_NIF_TERM received[kMaxReceiveBatch];
   unsigned count = 0;
+  std::uint64_t copied = 0;
   Status status = Status::ok;
   while (count < std::min(wanted, kMaxReceiveBatch)) {
+    if (const SharedStore* const shared = resource->core().shared()) {
+      copied += shared->next_size();
+      if (copied > kMaxBytesAtOnce && on_normal_scheduler()) {
+        if (count != 0) break;  // Not so many, then.
+        return continue_dirty<byte_channel_try_receive_many, 2>(
+            env, "byte_channel_try_receive_many", argv);
+      }
+    }
     status = resource->core().try_receive(*message);
     if (status != Status::ok) break;
     received[count++] = take_bytes(env, message);
@@ -99,6 +120,9 @@ ERL_NIF_TERM byte_channel_send_wait(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   if (resource == nullptr) return make_error(env, atoms().invalid_channel);
   Message message;
   if (!bytes.put(message)) return make_error(env, atoms().enomem);
+  if (copies_too_much(resource->core(), message)) {
+    return continue_dirty<byte_channel_send_wait, 3>(env, "byte_channel_send_wait", argv);
+  }
   const auto waiter =
       wait_in_line(env, Ref<Object>::borrow(&resource->core()), resource->core().space_waiters(),
                    ProcessWaiter::For::room_in_channel, argv[2]);
@@ -109,8 +133,12 @@ ERL_NIF_TERM byte_channel_send_again(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   const ByteMessage bytes(env, argv[1]);
   ProcessWaiter& waiter = own_waiter(env, argv[0], ProcessWaiter::For::room_in_channel);
   Message message;
+  const bool has_memory = bytes.put(message);
+  if (copies_too_much(channel_of(waiter), message)) {
+    return continue_dirty<byte_channel_send_again, 2>(env, "byte_channel_send_again", argv);
+  }
   waiter.looked();
-  if (!bytes.put(message)) {
+  if (!has_memory) {
     waiter.pass_on();
     return make_error(env, atoms().enomem);
   }

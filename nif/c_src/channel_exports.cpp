@@ -3,6 +3,7 @@
 
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <new>
 
 #include "penstock/shared_queue.hpp"
@@ -25,10 +26,13 @@ Status ChannelExports::number_of(Channel& channel, std::uint64_t* number) noexce
     const PassedChannel passed{next, queue.shape()};
     const int descriptor = queue.descriptor();
     // Before the message that names it.
-    if (send_descriptors(socket_.get(), passed.bytes(), {&descriptor, 1}, MSG_DONTWAIT) != 0) {
+    const int error =
+        send_descriptors(socket_.get(), passed.bytes(), {&descriptor, 1}, MSG_DONTWAIT);
+    if (error != 0) {
       exports_.erase(added);
       numbers_.erase(&channel);
-      return Status::out_of_memory;
+      const bool is_gone = error == EPIPE || error == ECONNRESET;
+      return is_gone ? Status::closed : Status::out_of_memory;
     }
     *number = last_number_ = next;
     return Status::ok;

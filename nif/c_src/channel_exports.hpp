@@ -23,7 +23,8 @@ class ChannelExports {
   explicit ChannelExports(Descriptor socket) noexcept : socket_(std::move(socket)) {}
 
   /// The number for a message that is about to be sent; the worker has the descriptor by then: ok,
-  /// not_shared or out_of_memory.
+  /// not_shared, closed (the worker is gone) or out_of_memory: more than some 250 that are new to
+  /// the worker in one message fit nowhere.
   [[nodiscard]] Status number_of(Channel& channel, std::uint64_t* number) noexcept;
   /// Empty: the worker has none with that number.
   [[nodiscard]] Ref<Channel> channel_of(std::uint64_t number) noexcept;

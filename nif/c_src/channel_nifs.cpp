@@ -75,12 +75,14 @@ ERL_NIF_TERM channel_send(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   const ChannelResource* const resource = channel_in(env, argv[0], Channel::Content::terms);
   if (resource == nullptr) return invalid_channel(env);
   Message message;
-  Encoder encoder(env, message);
+  Encoder encoder(env, message, atoms_for(resource->core()));
   const Encoder::Outcome outcome = encoder.term(argv[1]);
-  if (outcome == Encoder::Outcome::ok) [[likely]] {
+  const bool goes_on =
+      outcome == Encoder::Outcome::too_much_work || copies_too_much(resource->core(), message);
+  if (outcome == Encoder::Outcome::ok && !goes_on) [[likely]] {
     return send_result(env, resource->core().try_send(message));
   }
-  if (outcome == Encoder::Outcome::too_much_work) {
+  if (goes_on) {
     return continue_dirty<channel_send, 2>(env, "channel_send", argv);
   }
   return encode_error(env, outcome, encoder);
@@ -89,6 +91,9 @@ ERL_NIF_TERM channel_send(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 ERL_NIF_TERM channel_try_receive(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   const ChannelResource* const resource = channel_in(env, argv[0], Channel::Content::terms);
   if (resource == nullptr) return invalid_channel(env);
+  if (copies_too_much(resource->core())) {
+    return continue_dirty<channel_try_receive, 1>(env, "channel_try_receive", argv);
+  }
   std::unique_ptr<Message>& message = per_thread<Scratch>().message;
   const Status status = resource->core().try_receive(*message);
   return status == Status::ok ? deliver(env, message) : receive_error(env, status);

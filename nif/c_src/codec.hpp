@@ -28,8 +28,11 @@ class Encoder {
  public:
   enum class Outcome : std::uint8_t { ok, out_of_memory, too_much_work, unsupported };
 
-  Encoder(ErlNifEnv* env, Message& message) noexcept
-      : env_(env), message_(message), writer_(message) {}
+  /// How atoms are written: as words of this VM, or by name, for another process.
+  enum class AtomsAs : std::uint8_t { words, names };
+
+  Encoder(ErlNifEnv* env, Message& message, AtomsAs atoms = AtomsAs::words) noexcept
+      : env_(env), message_(message), writer_(message), atoms_(atoms) {}
   Encoder(const Encoder&) = delete;
   Encoder& operator=(const Encoder&) = delete;
   ~Encoder();
@@ -95,6 +98,7 @@ class Encoder {
   ErlNifEnv* const env_;
   Message& message_;
   wire::Writer writer_;
+  const AtomsAs atoms_;
   std::uint32_t affordable_ = kMaxElementsAtOnce;
   bool unlimited_ = false;
   std::uint32_t depth_ = 0;

@@ -12,6 +12,7 @@
 #include "identity.hpp"
 #include "scratch.hpp"
 #include "stream_resource.hpp"
+#include "vm_host.hpp"
 
 namespace penstock::nif {
 
@@ -22,11 +23,17 @@ using wire::Item;
 /// More than this is given back after use, so that one huge message does not cost its memory for
 /// ever on every thread that saw one.
 constexpr std::size_t kKeptTerms = 64 * 1024;
+/// In external term format, behind the version.
+constexpr std::uint8_t kCompressed = 80;
 
 class Decoder {
  public:
   Decoder(ErlNifEnv* env, const Message& message, Scratch& scratch) noexcept
-      : env_(env), reader_(message.bytes()), terms_(scratch.terms), open_(scratch.open) {
+      : env_(env),
+        reader_(message.bytes()),
+        is_foreign_(message.is_foreign()),
+        terms_(scratch.terms),
+        open_(scratch.open) {
     terms_.clear();
     open_.clear();
   }
@@ -49,6 +56,7 @@ class Decoder {
  private:
   /// Makes a scalar's term, or opens a container and says that it is not complete.
   Status begin(const Item& item, ERL_NIF_TERM* term, bool* complete) {
+    if (is_foreign_ && !may_come_from_elsewhere(item)) return Status::corrupt;
     switch (item.tag) {
       case wire::kSmallTuple:
       case wire::kLargeTuple:
@@ -62,7 +70,9 @@ class Decoder {
       case wire::kLargeBig:
         return big_integer(item, term) ? Status::ok : Status::corrupt;
       case wire::kOpaque:
-        // They all come from here, so nothing in them is new; from a worker they may be anything.
+        // They all come from here, so nothing in them is new; from a worker they may be anything. A
+        // few compressed bytes would stand for any number.
+        if (item.bytes.size() > 1 && item.bytes[1] == kCompressed) return Status::corrupt;
         return enif_binary_to_term(env_, item.bytes.data(), item.bytes.size(), term,
                                    ERL_NIF_BIN2TERM_SAFE) != 0
                    ? Status::ok
@@ -71,6 +81,20 @@ class Decoder {
         return handle(item, term);
       default:
         return scalar(item, term) ? Status::ok : Status::corrupt;
+    }
+  }
+
+  /// What has a meaning only where it was written is not to be followed.
+  static bool may_come_from_elsewhere(const Item& item) noexcept {
+    switch (item.tag) {
+      case wire::kAtomWord:
+      case wire::kHandle:
+      case wire::kPinned:
+        return false;
+      case wire::kPidWord:
+        return vm_host().is_pid(item.word);
+      default:
+        return true;
     }
   }
 
@@ -211,6 +235,7 @@ class Decoder {
 
   ErlNifEnv* const env_;
   wire::Reader reader_;
+  const bool is_foreign_;
   std::vector<ERL_NIF_TERM>& terms_;
   std::vector<Scratch::Open>& open_;
 };

@@ -7,6 +7,7 @@
 
 #include "channel_resource.hpp"
 #include "codec.hpp"
+#include "guard.hpp"
 #include "penstock/message.hpp"
 #include "penstock/status.hpp"
 
@@ -15,6 +16,21 @@ namespace penstock::nif {
 
 /// `ok`, `busy` or {error, Reason} of a send or a write.
 [[nodiscard]] ERL_NIF_TERM send_result(ErlNifEnv* env, Status status) noexcept;
+
+/// How atoms go into that channel.
+[[nodiscard]] inline Encoder::AtomsAs atoms_for(const Channel& channel) noexcept {
+  return channel.shared() != nullptr ? Encoder::AtomsAs::names : Encoder::AtomsAs::words;
+}
+
+/// Whether the message that would be copied into, or out of, a shared channel is too long for a
+/// normal scheduler, on which this runs.
+[[nodiscard]] inline bool copies_too_much(const Channel& channel, const Message& message) noexcept {
+  return channel.shared() != nullptr && message.cost() > kMaxBytesAtOnce && on_normal_scheduler();
+}
+[[nodiscard]] inline bool copies_too_much(const Channel& channel) noexcept {
+  return channel.shared() != nullptr && channel.shared()->next_size() > kMaxBytesAtOnce &&
+         on_normal_scheduler();
+}
 
 /// {error, Reason} of an encoder that refused. Not for too_much_work.
 [[nodiscard]] ERL_NIF_TERM encode_error(ErlNifEnv* env, Encoder::Outcome outcome,

@@ -12,6 +12,7 @@
 #include "penstock/bytes.hpp"
 #include "pinned.hpp"
 #include "stream_resource.hpp"
+#include "vm_host.hpp"
 
 namespace penstock::nif {
 
@@ -190,7 +191,11 @@ bool Encoder::atom(ERL_NIF_TERM term) noexcept {
   if (term == known.true_) return writer_.tag(wire::kTrue);
   if (term == known.false_) return writer_.tag(wire::kFalse);
   if (term == known.none) return writer_.tag(wire::kNone);
-  return writer_.atom_word(term);
+  if (atoms_ == AtomsAs::words) return writer_.atom_word(term);
+  char name[1020];
+  bool ok = false;
+  std::size_t const size = vm_host().atom_name(term, name, &ok);
+  return ok && writer_.atom({name, size});
 }
 
 Encoder::Outcome Encoder::integer(ERL_NIF_TERM term) noexcept {

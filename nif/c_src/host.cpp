@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <new>
 #include <type_traits>
 
@@ -11,6 +12,7 @@
 #include "external.hpp"
 #include "penstock/wire.hpp"
 #include "scratch.hpp"
+#include "vm_domain.hpp"
 #include "vm_host.hpp"
 
 namespace penstock::nif {
@@ -69,6 +71,35 @@ std::size_t latin1_to_utf8(std::span<const unsigned char> from, std::span<char> 
   return size;
 }
 
+/// Names of the atoms that a thread sent to other processes last. Atoms are never forgotten.
+class AtomNames {
+ public:
+  [[nodiscard]] std::string_view find(std::uint64_t word) const noexcept {
+    const Entry& entry = entry_of(word);
+    return entry.word == word ? std::string_view(entry.name, entry.size) : std::string_view();
+  }
+  void insert(std::uint64_t word, std::string_view name) noexcept {
+    if (name.size() > kLongest) return;
+    Entry& entry = const_cast<Entry&>(entry_of(word));
+    entry.word = word;
+    entry.size = static_cast<std::uint8_t>(name.copy(entry.name, kLongest));
+  }
+
+ private:
+  static constexpr std::size_t kLongest = 55;
+  struct Entry {
+    std::uint64_t word = 0;  // No atom's.
+    std::uint8_t size = 0;
+    char name[kLongest];
+  };
+  [[nodiscard]] const Entry& entry_of(std::uint64_t word) const noexcept {
+    return entries_[word / 64 % std::size(entries_)];  // The low bits say that it is an atom.
+  }
+  Entry entries_[64];
+};
+
+std::size_t find_atom_name(std::uint64_t word, std::span<char> name, bool* ok) noexcept;
+
 }  // namespace
 
 VmHost& vm_host() noexcept {
@@ -119,7 +150,26 @@ Status VmHost::atom(std::string_view utf8, std::uint64_t& word) noexcept {
   }
 }
 
+/// Words come from other processes only once there is a domain.
+bool VmHost::is_pid(std::uint64_t word) noexcept {
+  const VmDomain* const domain = vm_domain_if_any();
+  return domain != nullptr && wire::is_pid_like(word, domain->pid);
+}
+
 std::size_t VmHost::atom_name(std::uint64_t word, std::span<char> name, bool* ok) noexcept {
+  AtomNames& names = per_thread<AtomNames>();
+  if (const std::string_view known = names.find(word); !known.empty()) {
+    *ok = known.size() <= name.size();
+    return *ok ? known.copy(name.data(), name.size()) : 0;
+  }
+  std::size_t const size = find_atom_name(word, name, ok);
+  if (*ok) names.insert(word, {name.data(), size});
+  return size;
+}
+
+namespace {
+
+std::size_t find_atom_name(std::uint64_t word, std::span<char> name, bool* ok) noexcept {
   *ok = false;
   try {
     const SendEnv env;
@@ -146,5 +196,7 @@ std::size_t VmHost::atom_name(std::uint64_t word, std::span<char> name, bool* ok
     return 0;
   }
 }
+
+}  // namespace
 
 }  // namespace penstock::nif

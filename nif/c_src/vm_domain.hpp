@@ -10,6 +10,7 @@ namespace penstock::nif {
 
 /// What the VM's shared channels belong to.
 struct VmDomain {
+  const std::uint64_t pid;  // Some local pid's word.
   const Ref<Domain> domain;
   wire::ValuePorter porter;
 };
@@ -17,6 +18,8 @@ struct VmDomain {
 /// The only one; made by the first call, lives as long as the OS process. `pid`: the word of any
 /// local pid. Throws system_error or bad_alloc.
 [[nodiscard]] VmDomain& vm_domain(std::uint64_t pid);
+/// nullptr: not yet. Edge N6: vm_domain(), release -> acquire: the domain is there.
+[[nodiscard]] const VmDomain* vm_domain_if_any() noexcept;
 
 /// A worker process's number in the VM's domain. Not to go before the process is dead.
 class Membership {

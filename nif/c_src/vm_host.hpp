@@ -14,6 +14,7 @@ class VmHost final : public Host {
   [[nodiscard]] Status atom(std::string_view utf8, std::uint64_t& word) noexcept override;
   [[nodiscard]] std::size_t atom_name(std::uint64_t word, std::span<char> name,
                                       bool* ok) noexcept override;
+  [[nodiscard]] bool is_pid(std::uint64_t word) noexcept override;
 };
 
 /// The only one; lives as long as the OS process.

@@ -19,11 +19,11 @@ ErlNifPid self(ErlNifEnv* env) noexcept {
   return pid;
 }
 
+}  // namespace
+
 Channel& channel_of(const ProcessWaiter& waiter) noexcept {
   return static_cast<Channel&>(waiter.owner());
 }
-
-}  // namespace
 
 Resource<ProcessWaiter> wait_in_line(ErlNifEnv* env, Ref<Object> owner, WaitList& line,
                                      ProcessWaiter::For what, ERL_NIF_TERM reference) {
@@ -73,6 +73,9 @@ ERL_NIF_TERM send_in_line(ErlNifEnv* env, ProcessWaiter& waiter, Message& messag
 
 ERL_NIF_TERM channel_receive_again(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   ProcessWaiter& waiter = own_waiter(env, argv[0], ProcessWaiter::For::message);
+  if (copies_too_much(channel_of(waiter))) {
+    return continue_dirty<channel_receive_again, 1>(env, "channel_receive_again", argv);
+  }
   waiter.looked();
   waiter.arm();
   return receive_in_line(env, waiter);

@@ -25,6 +25,9 @@ namespace penstock::nif {
 /// wake-up, or a place, that is not theirs; and not while in line.
 [[nodiscard]] ProcessWaiter& own_waiter(ErlNifEnv* env, ERL_NIF_TERM term, ProcessWaiter::For what);
 
+/// What it waits for room or a message in.
+[[nodiscard]] Channel& channel_of(const ProcessWaiter& waiter) noexcept;
+
 /// {wait, Waiter}.
 [[nodiscard]] ERL_NIF_TERM wait_result(ErlNifEnv* env, ProcessWaiter& waiter) noexcept;
 

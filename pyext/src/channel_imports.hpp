@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -30,8 +32,10 @@ class ChannelImports {
         domain_(std::move(domain)),
         give_back_(std::move(give_back)) {}
 
-  /// One copy came: ok, corrupt (there is no such channel, or the VM is gone) or out_of_memory.
+  /// ok, corrupt (its memory did not come, or the VM is gone) or out_of_memory.
   [[nodiscard]] Status channel_of(std::uint64_t number, Ref<Channel>* channel) noexcept;
+  /// The message holds copies that came from the VM, each of which is to be given back.
+  void came(const Message& message) noexcept;
   /// ok, or not_shared: it is none of these.
   [[nodiscard]] Status number_of(const Channel& channel, std::uint64_t* number) noexcept;
   /// The VM has taken all copies back.
@@ -40,11 +44,14 @@ class ChannelImports {
  private:
   struct Import {
     SharedShape shape{};
-    std::shared_ptr<const Segment> memory;
-    Channel* channel = nullptr;  // Not owned: its destructor tells.
+    std::shared_ptr<const Segment> memory;  // None: it did not come.
+    Channel* channel = nullptr;             // Not owned: its destructor tells.
     std::uint32_t copies = 0;
   };
 
+  /// Throws bad_alloc. False: nothing came; the VM is gone, or does not send without being waited
+  /// for.
+  bool receive_one(int flags);
   /// These throw.
   [[nodiscard]] Import* find_or_receive(std::uint64_t number);
   [[nodiscard]] Ref<Channel> attach(std::uint64_t number, Import& import);
@@ -56,6 +63,7 @@ class ChannelImports {
   wire::ValuePorter porter_{0};
 
   std::mutex mutex_;  // Guards what follows.
+  std::condition_variable has_gone_;
   std::unordered_map<std::uint64_t, Import> imports_;
   std::unordered_map<const Channel*, std::uint64_t> numbers_;
 };

@@ -59,6 +59,7 @@ class Decoder {
   PyObject* opaque(const wire::Item& item, const std::uint8_t* start);
   PyObject* handle(const wire::Item& item);
   PyObject* pinned(const wire::Item& item);
+  [[nodiscard]] bool is_pid(std::uint64_t word) const noexcept;
 
   ModuleState& state_;
   wire::Reader& reader_;
@@ -180,7 +181,7 @@ PyObject* Decoder::head() {
       value = bytes_of(item.bytes);
       break;
     case wire::kPidWord:
-      value = pid_of_word(state_, item.word);
+      value = is_pid(item.word) ? pid_of_word(state_, item.word) : malformed();
       break;
     case wire::kOpaque:
       value = opaque(item, start);
@@ -201,9 +202,14 @@ PyObject* Decoder::head() {
   return value;
 }
 
+bool Decoder::is_pid(std::uint64_t word) const noexcept {
+  return trust_ == Trust::own || host() == nullptr || host()->is_pid(word);
+}
+
 PyObject* Decoder::atom(std::uint64_t word) {
+  if (trust_ == Trust::stranger) return malformed();
   if (PyObject* const known = state_.atom_strings.find(word)) return PyRef::borrow(known).take();
-  Host* const erlang = trust_ == Trust::own ? host() : nullptr;
+  Host* const erlang = host();
   if (erlang == nullptr) return malformed();
   char name[1024];
   bool ok = true;
@@ -260,7 +266,8 @@ PyObject* decode(ModuleState& state, wire::Reader& reader, Trust trust) {
 
 PyObject* decode(ModuleState& state, const Message& message) {
   wire::Reader reader(message.bytes());
-  PyRef value = PyRef::steal(decode(state, reader));
+  const Trust trust = message.is_foreign() ? Trust::stranger : Trust::own;
+  PyRef value = PyRef::steal(decode(state, reader, trust));
   if (value && !reader.at_end()) return malformed();
   return value.take();
 }

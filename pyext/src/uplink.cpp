@@ -259,6 +259,7 @@ void Uplink::take_request(const FrameHead& head, std::span<const std::uint8_t> r
     request.clear();
     sched_yield();  // Somebody else may free some; whoever calls waits.
   }
+  channels_.came(request);
   (void)(head.kind == FrameKind::nested ? context_->submit_nested(request)
                                         : context_->submit(request));
 }
@@ -273,6 +274,7 @@ void Uplink::take_inbox(std::uint64_t id, std::span<const std::uint8_t> rest) no
   }
   Message message;
   if (wire::from_portable(rest, *this, message) != Status::ok) return;
+  channels_.came(message);
   if (inbox->try_send(message) == Status::closed) {
     // Its thread has ended; what stands for it in Erlang is to end, too.
     tell(FrameKind::inbox_closed, id);

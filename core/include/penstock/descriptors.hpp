@@ -35,9 +35,10 @@ inline constexpr std::size_t kMostDescriptors = 4;
 /// errno. With MSG_DONTWAIT among `flags` it is EAGAIN where it would have to wait.
 [[nodiscard]] int send_descriptors(int socket, std::span<const std::uint8_t> bytes,
                                    std::span<const int> descriptors, int flags = 0) noexcept;
-/// Receives what was sent so, blocking. How many bytes; 0: the other end is gone; -1 and errno. The
-/// descriptors, closed on exec, are the caller's; those that did not come are -1.
+/// Receives what was sent so, blocking unless MSG_DONTWAIT is among `flags`. How many bytes; 0: the
+/// other end is gone; -1 and errno. The descriptors, closed on exec, are the caller's; those that
+/// did not come are -1.
 [[nodiscard]] ssize_t receive_descriptors(int socket, std::span<std::uint8_t> bytes,
-                                          std::span<int> descriptors) noexcept;
+                                          std::span<int> descriptors, int flags = 0) noexcept;
 
 }  // namespace penstock

@@ -33,6 +33,8 @@ class Host {
   /// *ok false if that is not an atom.
   [[nodiscard]] virtual std::size_t atom_name(std::uint64_t word, std::span<char> name,
                                               bool* ok) noexcept = 0;
+  /// Whether a word that comes from another process may be a local pid's.
+  [[nodiscard]] virtual bool is_pid(std::uint64_t word) noexcept = 0;
 
  protected:
   Host() = default;
