@@ -13,6 +13,8 @@
 #include <utility>
 
 #include "inbox_relay.hpp"
+#include "output_relay.hpp"
+#include "penstock/python/runtime.hpp"
 #include "penstock/wire.hpp"
 #include "vm_host.hpp"
 
@@ -24,6 +26,8 @@ namespace {
 constexpr std::int64_t kStart_ns = 60'000'000'000;
 /// How long a worker that was told to stop may take.
 constexpr std::int64_t kPatience_ns = 1'500'000'000;
+/// How long callers of one that ended by itself may wait until its last words were handled.
+constexpr std::int64_t kLastWords_ns = 500'000'000;
 
 /// Closes what is still there at the end of a scope.
 class Descriptor {
@@ -138,7 +142,8 @@ Ref<ProcessContext> ProcessContext::start(const WorkerCommand& command, std::uin
 
 /// False: it does not run.
 bool ProcessContext::greet(std::string* failure) {
-  tell(FrameKind::setup, owner_);
+  const python::OutputSettings output = python::output_settings();
+  tell(FrameKind::setup, owner_, (output.logs ? kSendLogs : 0U) | (output.text ? kSendText : 0U));
   Message frame;
   std::int64_t const until = now_ns() + kStart_ns;
   const Status status = link_->receive(frame, until);
@@ -174,6 +179,7 @@ void ProcessContext::run() noexcept {
     if (!wire::Writer(reason).atom("stopped")) reason.clear();
   } else {
     write_reason(reason, how, status == Status::corrupt);
+    if (output_) output_->settle(now_ns() + kLastWords_ns);
   }
   end(reason);
   on_exit_(reason);
@@ -196,6 +202,7 @@ void ProcessContext::end(const Message& reason) noexcept {
     }
   }
   for (const auto& [id, inbox] : inboxes) inbox->lose();
+  output_ = {};
 }
 
 // To the worker
@@ -383,6 +390,9 @@ Status ProcessContext::take(const FrameHead& head, std::span<const std::uint8_t>
       return Status::ok;
     case FrameKind::whereis:
       return look_up(head.id, rest);
+    case FrameKind::output:
+    case FrameKind::sync:
+      return take_output(head, rest);
     default:
       return Status::corrupt;
   }

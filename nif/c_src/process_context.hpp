@@ -18,6 +18,7 @@
 namespace penstock::nif {
 
 class InboxRelay;
+class OutputRelay;
 
 /// A context whose Python runs in another process: the VM's end of its Link. The counterpart is
 /// python::Uplink.
@@ -51,6 +52,7 @@ class ProcessContext final : public Context, private wire::Porter {
 
  private:
   friend class InboxRelay;
+  friend class OutputRelay;
   /// A call in the worker's hands. Its number is generation << 32 | place, so that what comes late
   /// for one that is gone means none.
   struct Place {
@@ -86,6 +88,8 @@ class ProcessContext final : public Context, private wire::Porter {
                                    std::span<const std::uint8_t> term) noexcept;
   [[nodiscard]] Status take_send(const FrameHead& head,
                                  std::span<const std::uint8_t> rest) noexcept;
+  [[nodiscard]] Status take_output(const FrameHead& head,
+                                   std::span<const std::uint8_t> rest) noexcept;
   void refuse(std::uint64_t inbox, const Message& request, Status why) noexcept;
   [[nodiscard]] Status look_up(std::uint64_t question, std::span<const std::uint8_t> name) noexcept;
   void watch(std::uint64_t id) noexcept;
@@ -109,7 +113,9 @@ class ProcessContext final : public Context, private wire::Porter {
   std::unordered_map<std::uint64_t, Ref<InboxRelay>> inboxes_;
   bool has_ended_ = false;
 
+  // Of the thread that receives.
   Ref<InboxRelay> new_inbox_;  // Of the frame that is being received.
+  Ref<OutputRelay> output_;    // Once there was some, until the end.
 };
 
 }  // namespace penstock::nif

@@ -8,6 +8,7 @@
 #include <new>
 #include <utility>
 
+#include "output_uplink.hpp"
 #include "penstock/waiter.hpp"
 #include "penstock/wire.hpp"
 
@@ -35,6 +36,19 @@ std::size_t AtomTable::name_of(std::uint64_t word, std::span<char> name, bool* o
   const std::lock_guard lock(mutex_);
   *ok = word - 1 < names_.size() && names_[word - 1]->size() <= name.size();
   return *ok ? names_[word - 1]->copy(name.data(), name.size()) : 0;
+}
+
+// Start
+// ------------------------------------------------------------------------------------------------
+
+Uplink::Uplink(Ref<Link> link, Ref<penstock::Context> context) noexcept
+    : link_(std::move(link)), context_(std::move(context)) {}
+
+Uplink::~Uplink() = default;
+
+bool Uplink::open_output(OutputSettings settings) {
+  output_ = OutputUplink::open(*this, settings);
+  return static_cast<bool>(output_);
 }
 
 // What Python asks of the VM
@@ -229,11 +243,15 @@ void Uplink::take(const FrameHead& head, std::span<const std::uint8_t> rest) noe
     case FrameKind::stop:
       return context_->stop();
     case FrameKind::inbox:
-      return take_inbox(head.id, rest);
+      return head.id == 0 ? output_->settled(rest) : take_inbox(head.id, rest);
     case FrameKind::inbox_lost:
       return lose_inbox(head.id);
     case FrameKind::found:
       return answer_question(head, rest);
+    case FrameKind::output_taken:
+      return output_->taken(head.id);
+    case FrameKind::output_closed:
+      return output_->close();
     default:
       return;
   }

@@ -13,9 +13,11 @@
 #include "penstock/host.hpp"
 #include "penstock/link.hpp"
 #include "penstock/portable.hpp"
+#include "penstock/python/runtime.hpp"
 
 namespace penstock::python {
 
+class OutputUplink;
 class RemoteCall;
 
 /// Atoms of a worker process: words of its own, which leave it as names.
@@ -46,8 +48,8 @@ class AtomTable {
 /// Threads: any. whereis() blocks for a round trip, everything else never does.
 class Uplink final : public Host, private wire::Porter {
  public:
-  Uplink(Ref<Link> link, Ref<penstock::Context> context) noexcept
-      : link_(std::move(link)), context_(std::move(context)) {}
+  Uplink(Ref<Link> link, Ref<penstock::Context> context) noexcept;
+  ~Uplink();
 
   [[nodiscard]] Status send(std::span<const std::uint8_t> pid, const Message& message,
                             const Channel* inbox = nullptr) noexcept override;
@@ -58,11 +60,14 @@ class Uplink final : public Host, private wire::Porter {
 
   /// Receives until the VM is gone, and then ends the process.
   [[noreturn]] void run() noexcept;
+  /// Where output goes from now on. Before run(). False when memory ran out.
+  [[nodiscard]] bool open_output(OutputSettings settings);
   /// A frame with nothing but its head.
   void tell(FrameKind kind, std::uint64_t id = 0, std::uint32_t detail = 0) noexcept;
 
  private:
   friend class RemoteCall;
+  friend class OutputUplink;
   struct Question;
 
   // wire::Porter
@@ -85,6 +90,7 @@ class Uplink final : public Host, private wire::Porter {
 
   const Ref<Link> link_;
   const Ref<penstock::Context> context_;
+  Ref<OutputUplink> output_;  // Set once.
   AtomTable atoms_;
 
   // Of the request that is being received.

@@ -10,6 +10,7 @@
 
 #include "gil.hpp"
 #include "os_thread.hpp"
+#include "output.hpp"
 #include "penstock/python/runtime.hpp"
 #include "runtime_thread.hpp"
 #include "uplink.hpp"
@@ -42,7 +43,7 @@ int receive_descriptor(int socket) noexcept {
 }
 
 /// The VM's setup. Empty: an exception is set.
-Ref<Link> connect(int socket, std::uint64_t* process) {
+Ref<Link> connect(int socket, FrameHead* setup) {
   (void)fcntl(socket, F_SETFD, FD_CLOEXEC);
   Ref<Link> link;
   Status status = Status::closed;
@@ -58,12 +59,9 @@ Ref<Link> connect(int socket, std::uint64_t* process) {
     }
     Message frame;
     if (link) status = link->receive(frame, kNoDeadline);
-    FrameHead head{};
     std::span<const std::uint8_t> rest;
-    if (status == Status::ok && read_frame(frame.bytes(), &head, &rest) &&
-        head.kind == FrameKind::setup) {
-      *process = head.id;
-    } else {
+    if (status == Status::ok &&
+        (!read_frame(frame.bytes(), setup, &rest) || setup->kind != FrameKind::setup)) {
       status = Status::corrupt;
     }
   }
@@ -86,19 +84,22 @@ bool start_receiving(Uplink& uplink) {
 PyObject* serve(PyObject* module, PyObject* argument) {
   const long socket = PyLong_AsLong(argument);
   if (socket == -1 && PyErr_Occurred() != nullptr) return nullptr;
-  std::uint64_t process = 0;
-  Ref<Link> link = connect(static_cast<int>(socket), &process);
+  FrameHead setup{};
+  Ref<Link> link = connect(static_cast<int>(socket), &setup);
   if (!link) return nullptr;
   if (const std::string failure = adopt_runtime(state_of(module)); !failure.empty()) {
     PyErr_SetString(PyExc_RuntimeError, failure.c_str());
     return nullptr;
   }
-  Ref<Context> context = Context::adopt_this_thread(process);
+  Ref<Context> context = Context::adopt_this_thread(setup.id);
   auto* const uplink = context ? new (std::nothrow) Uplink(
                                      std::move(link), Ref<penstock::Context>::borrow(context.get()))
                                : nullptr;
   if (uplink == nullptr) return PyErr_NoMemory();
   set_host(uplink);
+  const OutputSettings output{(setup.detail & kSendLogs) != 0, (setup.detail & kSendText) != 0};
+  if (!uplink->open_output(output)) return PyErr_NoMemory();
+  if (!install_output()) return nullptr;
   if (!start_receiving(*uplink)) return nullptr;
   uplink->tell(FrameKind::ready);
   context->serve_here();

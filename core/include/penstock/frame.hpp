@@ -14,13 +14,15 @@ namespace penstock {
 /// FrameHead; terms are in portable form.
 ///
 ///   to the worker     id             detail          then
-///   setup             the context's  -               -               always the first
+///   setup             the context's  kSendLogs ..    -               always the first
 ///   request, nested   caller's pid   1: traceback    the request (call.hpp); a call is kToken
 ///   interrupt         call or 0      -               -               0: whatever runs
 ///   finish, stop      -              -               -               see Context
 ///   inbox             inbox          -               the message
 ///   inbox_lost        inbox          -               -               nobody sends there any more
 ///   found             question       1: yes          a pid
+///   output_taken      bytes          -               -               of `output`, see kOutputWindow
+///   output_closed     -              -               -               nobody takes any more of it
 ///
 ///   to the VM
 ///   ready             -              -               -               the first; requests are run
@@ -31,6 +33,9 @@ namespace penstock {
 ///                                                    delivered fails in that inbox
 ///   whereis           question       -               the name in UTF-8
 ///   inbox_closed      inbox          -               -               its thread has ended
+///   output            -              -               the message     to py_output
+///   sync              number         -               -               the same to inbox 0, once all
+///                                                    output before it was handled
 ///
 /// An inbox and a call are named by who has it: the worker numbers its inboxes, the VM its calls.
 // clang-format on
@@ -44,6 +49,8 @@ enum class FrameKind : std::uint32_t {
   inbox,
   inbox_lost,
   found,
+  output_taken,
+  output_closed,
   ready = 32,
   answer,
   drop,
@@ -51,7 +58,18 @@ enum class FrameKind : std::uint32_t {
   send,
   whereis,
   inbox_closed,
+  output,
+  sync,
 };
+
+/// What of Python's output a worker is to send.
+inline constexpr std::uint32_t kSendLogs = 1;
+inline constexpr std::uint32_t kSendText = 2;
+
+/// A worker sends `output` and `sync` while less than this has not been answered for.
+inline constexpr std::uint64_t kOutputWindow = std::uint64_t{256} << 10;
+/// What one of them counts for, `bytes` long behind its head.
+[[nodiscard]] constexpr std::uint64_t output_cost(std::size_t bytes) noexcept { return bytes + 64; }
 
 struct FrameHead {
   FrameKind kind;
