@@ -17,6 +17,7 @@
 #include "penstock/python/runtime.hpp"
 #include "penstock/wire.hpp"
 #include "vm_host.hpp"
+#include "worker_end.hpp"
 
 namespace penstock::nif {
 
@@ -79,21 +80,6 @@ bool start_thread(void* (*body)(void*), void* argument) noexcept {
   return started;
 }
 
-std::string text_of(const WorkerEnd& end) {
-  return (end.by_signal ? "ended by signal " : "ended with status ") + std::to_string(end.number);
-}
-
-/// Empty when memory ran out.
-void write_reason(Message& reason, const WorkerEnd& end, bool is_corrupt) noexcept {
-  wire::Writer writer(reason);
-  const bool ok =
-      writer.tuple(2) && writer.atom("worker_down") &&
-      (is_corrupt ? writer.atom("corrupt")
-                  : writer.tuple(2) && writer.atom(end.by_signal ? "signal" : "exit_status") &&
-                        writer.integer(end.number));
-  if (!ok) reason.clear();
-}
-
 }  // namespace
 
 // Start and end
@@ -124,7 +110,12 @@ Ref<ProcessContext> ProcessContext::start(const WorkerCommand& command, std::uin
     send_descriptor(socket, memory);  // The link has both, and the rings are ready.
     auto context = Ref<ProcessContext>::steal(
         new ProcessContext(std::move(process), std::move(link), owner, std::move(on_exit)));
-    if (!context->greet(failure)) return {};
+    if (!context->greet(failure)) {
+      if (command.memory_limit != 0) {
+        *failure += ", with a memory limit of " + std::to_string(command.memory_limit) + " bytes";
+      }
+      return {};
+    }
     const auto body = [](void* of) -> void* {
       (void)pthread_setname_np(pthread_self(), "penstock worker");
       Ref<ProcessContext>::steal(static_cast<ProcessContext*>(of))->run();
@@ -168,6 +159,12 @@ void ProcessContext::stop() noexcept {
   link_->wake();
 }
 
+/// A call took too long. Whoever calls from now on is not to share its end.
+void ProcessContext::kill() noexcept {
+  is_killed_.store(1, order::relaxed);  // The process's end comes later.
+  process_->kill();
+}
+
 void ProcessContext::run() noexcept {
   const Status status = serve();
   const bool was_asked = kill_at_ns_.load(order::relaxed) != kNoDeadline;
@@ -178,7 +175,11 @@ void ProcessContext::run() noexcept {
   if (was_asked) {
     if (!wire::Writer(reason).atom("stopped")) reason.clear();
   } else {
-    write_reason(reason, how, status == Status::corrupt);
+    const char* const why = status == Status::corrupt              ? "corrupt"
+                            : is_killed_.load(order::relaxed) != 0 ? "timeout"
+                            : is_without_memory_                   ? "out_of_memory"
+                                                                   : nullptr;
+    write_reason(reason, how, why);
     if (output_) output_->settle(now_ns() + kLastWords_ns);
   }
   end(reason);
@@ -260,7 +261,7 @@ Status ProcessContext::token_of(wire::HandleKind kind, Object& object,
   auto& call = static_cast<Call&>(object);
   try {
     const std::lock_guard lock(mutex_);
-    if (has_ended_) return Status::closed;
+    if (has_ended_ || is_killed_.load(order::relaxed) != 0) return Status::closed;
     if (first_free_ == kNoPlace) {
       places_.emplace_back().next_free = kNoPlace;
       first_free_ = static_cast<std::uint32_t>(places_.size() - 1);
@@ -393,6 +394,9 @@ Status ProcessContext::take(const FrameHead& head, std::span<const std::uint8_t>
     case FrameKind::output:
     case FrameKind::sync:
       return take_output(head, rest);
+    case FrameKind::no_memory:
+      is_without_memory_ = true;
+      return Status::ok;
     default:
       return Status::corrupt;
   }

@@ -31,9 +31,9 @@ class OutputRelay;
 /// Threads: any.
 class ProcessContext final : public Context, private wire::Porter {
  public:
-  /// What is told at the end: the reason as a term in wire form: {worker_down, {signal, Number}},
-  /// {worker_down, {exit_status, Number}} or {worker_down, corrupt}; `stopped` if that was asked
-  /// for.
+  /// What is told at the end: the reason as a term in wire form. {worker_down, Why}, where Why is
+  /// {signal, Number}, {exit_status, Number}, corrupt, out_of_memory, or, after kill(), timeout;
+  /// `stopped` if that was asked for.
   using OnExit = std::function<void(const Message& reason)>;
 
   /// Starts the process and waits until it runs requests, as long as Python takes to start.
@@ -47,6 +47,7 @@ class ProcessContext final : public Context, private wire::Porter {
   void interrupt(const Ref<Call>& only = {}) noexcept override;
   void finish() noexcept override { tell(FrameKind::finish); }
   void stop() noexcept override;
+  void kill() noexcept override;
 
   [[nodiscard]] pid_t pid() const noexcept { return process_->pid(); }
 
@@ -106,6 +107,7 @@ class ProcessContext final : public Context, private wire::Porter {
   const std::uint64_t owner_;
   const OnExit on_exit_;
   Atomic<std::int64_t> kill_at_ns_{kNoDeadline};  // A worker that was told to stop has until then.
+  Atomic<std::uint32_t> is_killed_{0};
 
   std::mutex mutex_;  // Guards what follows.
   std::vector<Place> places_;
@@ -114,6 +116,7 @@ class ProcessContext final : public Context, private wire::Porter {
   bool has_ended_ = false;
 
   // Of the thread that receives.
+  bool is_without_memory_ = false;
   Ref<InboxRelay> new_inbox_;  // Of the frame that is being received.
   Ref<OutputRelay> output_;    // Once there was some, until the end.
 };

@@ -14,6 +14,13 @@
 
 namespace penstock::python {
 
+namespace {
+
+/// How long the thread that receives waits for memory.
+constexpr std::int64_t kMemoryPatience_ns = 1'000'000'000;
+
+}  // namespace
+
 // Atoms
 // ------------------------------------------------------------------------------------------------
 
@@ -211,6 +218,7 @@ bool Uplink::answered(std::uint64_t id, Call::Outcome outcome, const Message& te
 
 void Uplink::run() noexcept {
   Message frame;
+  std::int64_t out_since_ns = kNoDeadline;
   for (;;) {
     switch (link_->receive(frame, kNoDeadline)) {
       case Status::ok: {
@@ -218,17 +226,29 @@ void Uplink::run() noexcept {
         std::span<const std::uint8_t> rest;
         if (read_frame(frame.bytes(), &head, &rest)) take(head, rest);
         frame.clear();
+        out_since_ns = kNoDeadline;
         break;
       }
       case Status::empty:
         break;
       case Status::out_of_memory:
-        sched_yield();  // Somebody else may free some.
+        wait_for_memory(&out_since_ns);
         break;
       default:
         _exit(0);  // Nobody is there to know of anything.
     }
   }
+}
+
+/// Somebody else may free some. Not for ever: callers would wait for what never comes.
+void Uplink::wait_for_memory(std::int64_t* since_ns) noexcept {
+  std::int64_t const now = now_ns();
+  if (*since_ns == kNoDeadline) *since_ns = now;
+  if (now - *since_ns > kMemoryPatience_ns) {
+    tell(FrameKind::no_memory);
+    _exit(1);
+  }
+  sched_yield();
 }
 
 void Uplink::take(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept {
@@ -257,14 +277,28 @@ void Uplink::take(const FrameHead& head, std::span<const std::uint8_t> rest) noe
   }
 }
 
+/// The caller's call, as the VM numbers it, is answered for want of memory.
+void Uplink::refuse_request(std::span<const std::uint8_t> request) noexcept {
+  wire::Reader reader(request);
+  wire::Item item{};
+  for (int head = 0; head < 3; ++head) {  // The tuple, the operation, the call.
+    if (reader.next(item) != Status::ok) return;
+  }
+  constexpr auto kFailed = static_cast<std::uint32_t>(Call::Outcome::error_term);
+  Message answer;
+  if (item.tag == wire::kToken && begin_frame(answer, FrameKind::answer, item.word, kFailed) &&
+      wire::Writer(answer).atom("enomem")) {
+    (void)link_->send(answer);
+  }
+}
+
 /// What cannot be taken is dropped, and a call that is dropped says so.
 void Uplink::take_request(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept {
   caller_ = head.id;
   wants_traceback_ = head.detail != 0;
   Message request;
-  while (wire::from_portable(rest, *this, request) == Status::out_of_memory) {
-    request.clear();
-    sched_yield();  // Somebody else may free some; whoever calls waits.
+  if (wire::from_portable(rest, *this, request) == Status::out_of_memory) {
+    return refuse_request(rest);  // Before the call is dropped with the request.
   }
   (void)(head.kind == FrameKind::nested ? context_->submit_nested(request)
                                         : context_->submit(request));

@@ -77,7 +77,9 @@ class Uplink final : public Host, private wire::Porter {
                                  Ref<Object>* object) noexcept override;
   [[nodiscard]] bool is_pid(std::uint64_t /*word*/) noexcept override { return true; }
 
+  void wait_for_memory(std::int64_t* since_ns) noexcept;
   void take(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept;
+  void refuse_request(std::span<const std::uint8_t> request) noexcept;
   void take_request(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept;
   void take_inbox(std::uint64_t id, std::span<const std::uint8_t> rest) noexcept;
   void lose_inbox(std::uint64_t id) noexcept;

@@ -36,6 +36,7 @@ namespace penstock {
 ///   output            -              -               the message     to py_output
 ///   sync              number         -               -               the same to inbox 0, once all
 ///                                                    output before it was handled
+///   no_memory         -              -               -               to receive: it is about to end
 ///
 /// An inbox and a call are named by who has it: the worker numbers its inboxes, the VM its calls.
 // clang-format on
@@ -60,6 +61,7 @@ enum class FrameKind : std::uint32_t {
   inbox_closed,
   output,
   sync,
+  no_memory,
 };
 
 /// What of Python's output a worker is to send.
