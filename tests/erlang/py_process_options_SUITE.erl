@@ -13,7 +13,7 @@ suite() ->
     [{timetrap, {seconds, 120}}].
 
 all() ->
-    [wrong_values, {group, restart}, {group, on_timeout}, {group, memory_limit}].
+    [wrong_values, {group, restart}, {group, on_timeout}, {group, memory_limit}, nothing_is_left].
 
 groups() ->
     [{restart, [],
@@ -32,10 +32,9 @@ groups() ->
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(penstock),
-    [{counters, py_nif:debug_counters()} | Config].
+    [{counters, py_nif:debug_counters()}, {fds, py_process_SUITE:fds()} | Config].
 
-end_per_suite(Config) ->
-    eventually:counters_return_to(?config(counters, Config)),
+end_per_suite(_Config) ->
     ok = application:stop(penstock).
 
 %% A sanitizer's shadow is memory, too.
@@ -318,6 +317,10 @@ a_request_that_is_too_large(Config) ->
                                               {error, {worker_down, out_of_memory}}])
                  orelse element(1, element(2, Result)) =:= 'MemoryError')
      || {Size, Result} <- Results].
+
+nothing_is_left(Config) ->
+    eventually:counters_return_to(?config(counters, Config)),
+    py_process_SUITE:nothing_is_left(Config).
 
 %% Steps
 

@@ -11,7 +11,7 @@ suite() ->
     [{timetrap, {seconds, 120}}].
 
 all() ->
-    [{group, text}, {group, pressure}, {group, ends}, {group, logging}].
+    [{group, text}, {group, pressure}, {group, ends}, {group, logging}, nothing_is_left].
 
 groups() ->
     [{text, [],
@@ -35,17 +35,21 @@ init_per_suite(Config) ->
     #{level := Level} = logger:get_primary_config(),
     ok = logger:set_primary_config(level, all),
     {ok, _} = application:ensure_all_started(penstock),
-    [{level, Level} | Config].
+    [{level, Level}, {fds, py_process_SUITE:fds()} | Config].
 
 end_per_suite(Config) ->
     ok = application:stop(penstock),
     ok = logger:set_primary_config(level, ?config(level, Config)).
 
+init_per_testcase(nothing_is_left, Config) ->
+    Config;
 init_per_testcase(_Case, Config) ->
     {ok, _} = application:ensure_all_started(penstock),
     Context = py_process_SUITE:new(Config),
     [{context, Context}, {leader, fake_leader:start()} | Config].
 
+end_per_testcase(nothing_is_left, _Config) ->
+    ok;
 end_per_testcase(_Case, Config) ->
     fake_leader:stop(?config(leader, Config)),
     [py_context:stop(Context) || Context <- py_process_SUITE:contexts()],
@@ -336,6 +340,9 @@ strange_records_do_no_harm(Config) ->
     ?assertEqual([<<>>, <<"None">>, <<"huge">>, <<"low">>, <<"half">>, <<"past">>],
                  [Text || #{msg := {string, Text}} <- Events]),
     ?assertEqual(Output, whereis(py_output)).
+
+nothing_is_left(Config) ->
+    py_process_SUITE:nothing_is_left(Config).
 
 %% Steps
 
