@@ -167,6 +167,10 @@ void ProcessContext::kill() noexcept {
 
 void ProcessContext::run() noexcept {
   const Status status = serve();
+  {
+    const std::lock_guard lock(mutex_);
+    has_ended_ = true;
+  }
   const bool was_asked = kill_at_ns_.load(order::relaxed) != kNoDeadline;
   link_->hang_up();
   process_->kill();
@@ -192,7 +196,6 @@ void ProcessContext::end(const Message& reason) noexcept {
   std::unordered_map<std::uint64_t, Ref<InboxRelay>> inboxes;
   {
     const std::lock_guard lock(mutex_);
-    has_ended_ = true;
     places.swap(places_);
     inboxes.swap(inboxes_);
   }
