@@ -32,12 +32,15 @@
                   restart => permanent | temporary, on_timeout => interrupt | kill}.
 %% How a context is started.
 -type kind() :: mode() | {process, opts()}.
+%% With more rows for the table.
+-type started() :: {ok, py_nif:context(), [tuple()]} | {error, term()}.
 
 %% `ended': of the message that the thread's end brings; `already' when it came.
+%% `start': a function, as reports show a state, and an environment may hold secrets.
 %% Of a process that is started again: `native' is none until then, `waiting' who wants to have the
 %% next one, `ends' those that came soon after a start, `started' when the last one was.
 -record(state, {index :: place(),
-                kind :: kind(),
+                start :: fun((reference()) -> started()),
                 native :: py_nif:context() | none,
                 ended :: reference() | already,
                 waiting = [] :: [gen_server:from()],
@@ -340,13 +343,14 @@ init({Index, Kind}) ->
 
 start_thread(Index, Kind) ->
     Ended = make_ref(),
-    case native(Kind, Ended) of
+    Start = fun(Ref) -> native(Kind, Ref) end,
+    case Start(Ended) of
         {ok, Native, More} ->
             forget(Index),
             ok = py_context_janitor:watch(Index),
             true = ets:insert(?TABLE, [{self(), Native}, {{index, Index}, self()}
                                        | about(Kind) ++ More]),
-            {ok, #state{index = Index, kind = Kind, native = Native, ended = Ended,
+            {ok, #state{index = Index, start = Start, native = Native, ended = Ended,
                         started = now_ms()}};
         {error, Reason} ->
             {stop, {shutdown, Reason}}  % Not a crash.
@@ -417,9 +421,9 @@ pause(#state{index = Index} = State, Reason, Lived) ->
     Timer = erlang:start_timer(Pause, self(), start_again),
     State#state{native = none, ended = already, ends = Ends, timer = Timer}.
 
-start_again(#state{kind = Kind, waiting = Waiting} = State) ->
+start_again(#state{start = Start, waiting = Waiting} = State) ->
     Ended = make_ref(),
-    case native(Kind, Ended) of
+    case Start(Ended) of
         {ok, Native, More} ->
             true = ets:insert(?TABLE, [{self(), Native} | More]),
             lists:foreach(fun(From) -> gen_server:reply(From, ok) end, lists:reverse(Waiting)),

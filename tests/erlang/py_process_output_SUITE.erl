@@ -123,8 +123,8 @@ threads_print_to_the_leader_of_the_application(Config) ->
 what_a_subprocess_prints_does_not_come_here(Config) ->
     ok = in_group(Config, fun() -> exec(Config, "import subprocess, sys\n"
                                                 "print('before')\n"
-                                                "subprocess.run(['true'], stdout=sys.stdout,\n"
-                                                "               check=True)\n"
+                                                "subprocess.run(['/bin/true'], env={},\n"
+                                                "               stdout=sys.stdout, check=True)\n"
                                                 "print('after')\n") end),
     ?assertEqual(<<"before\nafter\n">>, text(Config)).
 

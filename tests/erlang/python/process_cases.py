@@ -71,7 +71,8 @@ def loop_of_asyncio():
 
 
 async def run_subprocess():
-    process = await asyncio.create_subprocess_exec('/bin/sh', '-c', 'echo heard; exit 3',
+    # A sanitizer's library is not for the shell.
+    process = await asyncio.create_subprocess_exec('/bin/sh', '-c', 'echo heard; exit 3', env={},
                                                    stdout=asyncio.subprocess.PIPE)
     heard, _ = await process.communicate()
     return process.returncode, heard.decode()
