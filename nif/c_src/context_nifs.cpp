@@ -226,13 +226,17 @@ ERL_NIF_TERM context_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 
 ERL_NIF_TERM process_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   if (enif_is_ref(env, argv[0]) == 0) throw BadArg();
-  WorkerCommand command{get_text(env, argv[1]), get_text(env, argv[2]), get_text(env, argv[3]), {}};
+  WorkerCommand command{
+      get_text(env, argv[1]), get_text(env, argv[2]), get_text(env, argv[3]), {}, 0};
   if (command.python.empty()) command.python = PENSTOCK_PYTHON;
   ERL_NIF_TERM settings = argv[4];
   ERL_NIF_TERM head{};
   while (enif_get_list_cell(env, settings, &head, &settings) != 0) {
     command.env.push_back(get_text(env, head));
   }
+  ErlNifUInt64 memory_limit{};
+  if (enif_get_uint64(env, argv[5], &memory_limit) == 0) throw BadArg();
+  command.memory_limit = memory_limit;
   ErlNifPid owner{};
   (void)enif_self(env, &owner);
   const Ref<ExitNotice> notice = Ref<ExitNotice>::steal(new ExitNotice(owner, argv[0]));
@@ -341,6 +345,11 @@ ERL_NIF_TERM context_finish(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 
 ERL_NIF_TERM context_stop(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   get_context(env, argv[0]).context().stop();
+  return atoms().ok;
+}
+
+ERL_NIF_TERM context_kill(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  get_context(env, argv[0]).context().kill();
   return atoms().ok;
 }
 

@@ -105,12 +105,9 @@ void InboxRelay::pass_on(const Message& message) noexcept {
   Message frame;
   Status status = Status::out_of_memory;
   if (begin_frame(frame, FrameKind::inbox, id_)) {
-    status = wire::to_portable(message.bytes(), *context_, frame);
+    status = context_->send_term(frame, message.bytes());
   }
-  if (status == Status::ok) {
-    (void)context_->link_->send(frame);
-    return;
-  }
+  if (status == Status::ok || status == Status::closed) return;
   // Whoever waits for it learns at least that.
   const bool is_end =
       has_head && (head.operation == Operation::value || head.operation == Operation::failure ||
@@ -121,7 +118,7 @@ void InboxRelay::pass_on(const Message& message) noexcept {
       head.operation == Operation::down ? Operation::down : Operation::failure;
   const std::string_view text =
       status == Status::not_shared
-          ? "error: what the function returned holds a channel or a buffer, which lives in the VM"
+          ? "error: what the function returned holds a channel that is not shared, or a buffer"
           : "error: there was no memory for what the function returned";
   if (begin_frame(frame, FrameKind::inbox, id_) &&
       write_failure(frame, operation, head.first.integer, &head.second, text,

@@ -59,12 +59,13 @@ ErlNifFunc functions[] = {
     {"runtime_features",              0, guarded<runtime_features>,              0},
     {"set_stopped",                   1, guarded<set_stopped>,                   0},  // Never blocks; no GIL.
     {"context_new",                   2, guarded<context_new>,                   ERL_NIF_DIRTY_JOB_IO_BOUND},  // Starts a thread, an interpreter.
-    {"process_new",                   5, guarded<process_new>,                   ERL_NIF_DIRTY_JOB_IO_BOUND},  // Starts a process.
+    {"process_new",                   6, guarded<process_new>,                   ERL_NIF_DIRTY_JOB_IO_BOUND},  // Starts a process.
     {"context_submit",                5, guarded<context_submit>,                0},
     {"context_interrupt",             1, guarded<context_interrupt>,             0},  // Never blocks; no GIL.
     {"context_interrupt",             2, guarded<context_interrupt_call>,        0},
     {"context_finish",                1, guarded<context_finish>,                0},  // Only asks.
     {"context_stop",                  1, guarded<context_stop>,                  0},  // Only asks.
+    {"context_kill",                  1, guarded<context_kill>,                  0},  // A signal.
     {"call_cancel",                   1, guarded<call_cancel>,                   0},
     {"call_answer",                   2, guarded<call_answer>,                   0},
 

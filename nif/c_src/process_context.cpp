@@ -12,9 +12,12 @@
 #include <utility>
 
 #include "inbox_relay.hpp"
+#include "output_relay.hpp"
+#include "penstock/python/runtime.hpp"
 #include "penstock/thread.hpp"
 #include "penstock/wire.hpp"
 #include "vm_host.hpp"
+#include "worker_end.hpp"
 
 namespace penstock::nif {
 
@@ -24,6 +27,8 @@ namespace {
 constexpr std::int64_t kStart_ns = 60'000'000'000;
 /// How long a worker that was told to stop may take.
 constexpr std::int64_t kPatience_ns = 1'500'000'000;
+/// How long callers of one that ended by itself may wait until its last words were handled.
+constexpr std::int64_t kLastWords_ns = 500'000'000;
 
 [[noreturn]] void fail(const char* what) {
   throw std::system_error(errno, std::generic_category(), what);
@@ -40,21 +45,6 @@ struct SocketPair {
   Descriptor ours;
   Descriptor theirs;
 };
-
-std::string text_of(const WorkerEnd& end) {
-  return (end.by_signal ? "ended by signal " : "ended with status ") + std::to_string(end.number);
-}
-
-/// Empty when memory ran out.
-void write_reason(Message& reason, const WorkerEnd& end, bool is_corrupt) noexcept {
-  wire::Writer writer(reason);
-  const bool ok =
-      writer.tuple(2) && writer.atom("worker_down") &&
-      (is_corrupt ? writer.atom("corrupt")
-                  : writer.tuple(2) && writer.atom(end.by_signal ? "signal" : "exit_status") &&
-                        writer.integer(end.number));
-  if (!ok) reason.clear();
-}
 
 }  // namespace
 
@@ -96,7 +86,12 @@ Ref<ProcessContext> ProcessContext::start(const WorkerCommand& command, std::uin
   try {
     auto context = Ref<ProcessContext>::steal(
         new ProcessContext(start_process(command, owner), owner, std::move(on_exit)));
-    if (!context->greet(failure)) return {};
+    if (!context->greet(failure)) {
+      if (command.memory_limit != 0) {
+        *failure += ", with a memory limit of " + std::to_string(command.memory_limit) + " bytes";
+      }
+      return {};
+    }
     const auto body = [](void* of) -> void* {
       name_this_thread("penstock worker");
       Ref<ProcessContext>::steal(static_cast<ProcessContext*>(of))->run();
@@ -114,7 +109,10 @@ Ref<ProcessContext> ProcessContext::start(const WorkerCommand& command, std::uin
 
 /// False: it does not run.
 bool ProcessContext::greet(std::string* failure) {
-  tell(FrameKind::setup, owner_, membership_->number());
+  const python::OutputSettings output = python::output_settings();
+  tell(FrameKind::setup, owner_,
+       membership_->number() << kSetupNumber | (output.logs ? kSendLogs : 0U) |
+           (output.text ? kSendText : 0U));
   Message frame;
   std::int64_t const until = now_ns() + kStart_ns;
   const Status status = link_->receive(frame, until);
@@ -139,8 +137,18 @@ void ProcessContext::stop() noexcept {
   link_->wake();
 }
 
+/// A call took too long. Whoever calls from now on is not to share its end.
+void ProcessContext::kill() noexcept {
+  is_killed_.store(1, order::relaxed);  // The process's end comes later.
+  process_->kill();
+}
+
 void ProcessContext::run() noexcept {
   const Status status = serve();
+  {
+    const std::lock_guard lock(mutex_);
+    has_ended_ = true;
+  }
   const bool was_asked = kill_at_ns_.load(order::relaxed) != kNoDeadline;
   link_->hang_up();
   process_->kill();
@@ -151,7 +159,12 @@ void ProcessContext::run() noexcept {
   if (was_asked) {
     if (!wire::Writer(reason).atom("stopped")) reason.clear();
   } else {
-    write_reason(reason, how, status == Status::corrupt);
+    const char* const why = status == Status::corrupt              ? "corrupt"
+                            : is_killed_.load(order::relaxed) != 0 ? "timeout"
+                            : is_without_memory_                   ? "out_of_memory"
+                                                                   : nullptr;
+    write_reason(reason, how, why);
+    if (output_) output_->settle(now_ns() + kLastWords_ns);
   }
   end(reason);
   on_exit_(reason);
@@ -163,7 +176,6 @@ void ProcessContext::end(const Message& reason) noexcept {
   std::unordered_map<std::uint64_t, Ref<InboxRelay>> inboxes;
   {
     const std::lock_guard lock(mutex_);
-    has_ended_ = true;
     places.swap(places_);
     inboxes.swap(inboxes_);
   }
@@ -174,6 +186,7 @@ void ProcessContext::end(const Message& reason) noexcept {
     }
   }
   for (const auto& [id, inbox] : inboxes) inbox->lose();
+  output_ = {};
 }
 
 // To the worker
@@ -192,6 +205,56 @@ Status ProcessContext::submit_nested(Message& request) noexcept {
   return send_request(FrameKind::nested, request);
 }
 
+/// Takes back the copies of channels that are in a message which the worker does not get.
+class ProcessContext::Outgoing final : public wire::Porter {
+ public:
+  explicit Outgoing(ProcessContext& of) noexcept : of_(of) {}
+  ~Outgoing() {
+    for (std::uint64_t const number : channels_) of_.take_back(number, 1);
+  }
+  Outgoing(const Outgoing&) = delete;
+  Outgoing& operator=(const Outgoing&) = delete;
+  void was_sent() noexcept { channels_.clear(); }
+
+  [[nodiscard]] std::size_t atom_name(std::uint64_t word, std::span<char> name,
+                                      bool* ok) noexcept override {
+    return of_.atom_name(word, name, ok);
+  }
+  [[nodiscard]] Status token_of(wire::HandleKind kind, Object& object,
+                                std::uint64_t* token) noexcept override {
+    if (kind != wire::HandleKind::channel) return of_.token_of(kind, object, token);
+    try {
+      channels_.reserve(channels_.size() + 1);
+    } catch (const std::bad_alloc&) {
+      return Status::out_of_memory;
+    }
+    const Status status = of_.exports_.number_of(static_cast<Channel&>(object), token);
+    if (status == Status::ok) channels_.push_back(*token);
+    return status;
+  }
+  [[nodiscard]] Status object_of(wire::HandleKind kind, std::uint64_t token,
+                                 Ref<Object>* object) noexcept override {
+    return of_.object_of(kind, token, object);
+  }
+  [[nodiscard]] bool is_pid(std::uint64_t word) noexcept override { return of_.is_pid(word); }
+
+ private:
+  ProcessContext& of_;
+  std::vector<std::uint64_t> channels_;
+};
+
+Status ProcessContext::send_term(Message& frame, std::span<const std::uint8_t> term) noexcept {
+  Outgoing porter(*this);
+  Status status = wire::to_portable(term, porter, frame);
+  if (status == Status::ok) status = link_->send(frame);
+  if (status == Status::ok) porter.was_sent();
+  return status;
+}
+
+void ProcessContext::take_back(std::uint64_t channel, std::uint32_t copies) noexcept {
+  if (exports_.give_back(channel, copies)) tell(FrameKind::channel_gone, channel);
+}
+
 Status ProcessContext::send_request(FrameKind kind, Message& request) noexcept {
   wire::Reader reader(request.bytes());
   wire::Item item{};
@@ -203,8 +266,7 @@ Status ProcessContext::send_request(FrameKind kind, Message& request) noexcept {
   const bool wants_traceback = call != nullptr && call->wants_traceback();
   Message frame;
   if (!begin_frame(frame, kind, caller, wants_traceback ? 1 : 0)) return Status::out_of_memory;
-  Status status = wire::to_portable(request.bytes(), *this, frame);
-  if (status == Status::ok) status = link_->send(frame);
+  const Status status = send_term(frame, request.bytes());
   if (status == Status::ok) {
     request.clear();
   } else if (call != nullptr) {
@@ -224,17 +286,14 @@ std::size_t ProcessContext::atom_name(std::uint64_t word, std::span<char> name, 
   return vm_host().atom_name(word, name, ok);
 }
 
-/// Shared channels, and calls, each once. Its number is kept where a call keeps what runs it.
+/// Of calls, each once. Its number is kept where a call keeps what runs it.
 Status ProcessContext::token_of(wire::HandleKind kind, Object& object,
                                 std::uint64_t* token) noexcept {
-  if (kind == wire::HandleKind::channel) {
-    return exports_.number_of(static_cast<Channel&>(object), token);
-  }
   if (kind != wire::HandleKind::call) return Status::not_shared;
   auto& call = static_cast<Call&>(object);
   try {
     const std::lock_guard lock(mutex_);
-    if (has_ended_) return Status::closed;
+    if (has_ended_ || is_killed_.load(order::relaxed) != 0) return Status::closed;
     if (first_free_ == kNoPlace) {
       places_.emplace_back().next_free = kNoPlace;
       first_free_ = static_cast<std::uint32_t>(places_.size() - 1);
@@ -367,7 +426,13 @@ Status ProcessContext::take(const FrameHead& head, std::span<const std::uint8_t>
     case FrameKind::whereis:
       return look_up(head.id, rest);
     case FrameKind::channel_back:
-      if (exports_.give_back(head.id, head.detail)) tell(FrameKind::channel_gone, head.id);
+      take_back(head.id, head.detail);
+      return Status::ok;
+    case FrameKind::output:
+    case FrameKind::sync:
+      return take_output(head, rest);
+    case FrameKind::no_memory:
+      is_without_memory_ = true;
       return Status::ok;
     default:
       return Status::corrupt;

@@ -21,6 +21,7 @@
 namespace penstock::nif {
 
 class InboxRelay;
+class OutputRelay;
 
 /// A context whose Python runs in another process: the VM's end of its Link. The counterpart is
 /// python::Uplink.
@@ -33,9 +34,9 @@ class InboxRelay;
 /// Threads: any.
 class ProcessContext final : public Context, private wire::Porter {
  public:
-  /// What is told at the end: the reason as a term in wire form: {worker_down, {signal, Number}},
-  /// {worker_down, {exit_status, Number}} or {worker_down, corrupt}; `stopped` if that was asked
-  /// for.
+  /// What is told at the end: the reason as a term in wire form. {worker_down, Why}, where Why is
+  /// {signal, Number}, {exit_status, Number}, corrupt, out_of_memory, or, after kill(), timeout;
+  /// `stopped` if that was asked for.
   using OnExit = std::function<void(const Message& reason)>;
 
   /// Starts the process and waits until it runs requests, as long as Python takes to start.
@@ -49,11 +50,14 @@ class ProcessContext final : public Context, private wire::Porter {
   void interrupt(const Ref<Call>& only = {}) noexcept override;
   void finish() noexcept override { tell(FrameKind::finish); }
   void stop() noexcept override;
+  void kill() noexcept override;
 
   [[nodiscard]] pid_t pid() const noexcept { return process_->pid(); }
 
  private:
   friend class InboxRelay;
+  class Outgoing;
+  friend class OutputRelay;
   /// A call in the worker's hands. Its number is generation << 32 | place, so that what comes late
   /// for one that is gone means none.
   struct Place {
@@ -86,6 +90,10 @@ class ProcessContext final : public Context, private wire::Porter {
   [[nodiscard]] bool is_pid(std::uint64_t word) noexcept override;
 
   void tell(FrameKind kind, std::uint64_t id = 0, std::uint32_t detail = 0) noexcept;
+  /// Appends a term in portable form and sends the frame: ok, not_shared, closed or out_of_memory,
+  /// and then the worker has got nothing.
+  [[nodiscard]] Status send_term(Message& frame, std::span<const std::uint8_t> term) noexcept;
+  void take_back(std::uint64_t channel, std::uint32_t copies) noexcept;
   [[nodiscard]] Status send_request(FrameKind kind, Message& request) noexcept;
   [[nodiscard]] bool greet(std::string* failure);
 
@@ -96,6 +104,8 @@ class ProcessContext final : public Context, private wire::Porter {
                                    std::span<const std::uint8_t> term) noexcept;
   [[nodiscard]] Status take_send(const FrameHead& head,
                                  std::span<const std::uint8_t> rest) noexcept;
+  [[nodiscard]] Status take_output(const FrameHead& head,
+                                   std::span<const std::uint8_t> rest) noexcept;
   void refuse(std::uint64_t inbox, const Message& request, Status why) noexcept;
   [[nodiscard]] Status look_up(std::uint64_t question, std::span<const std::uint8_t> name) noexcept;
   void watch(std::uint64_t id) noexcept;
@@ -114,6 +124,7 @@ class ProcessContext final : public Context, private wire::Porter {
   const std::uint64_t owner_;
   const OnExit on_exit_;
   Atomic<std::int64_t> kill_at_ns_{kNoDeadline};  // A worker that was told to stop has until then.
+  Atomic<std::uint32_t> is_killed_{0};
 
   std::mutex mutex_;  // Guards what follows.
   std::vector<Place> places_;
@@ -121,7 +132,10 @@ class ProcessContext final : public Context, private wire::Porter {
   std::unordered_map<std::uint64_t, Ref<InboxRelay>> inboxes_;
   bool has_ended_ = false;
 
+  // Of the thread that receives.
+  bool is_without_memory_ = false;
   Ref<InboxRelay> new_inbox_;  // Of the frame that is being received.
+  Ref<OutputRelay> output_;    // Once there was some, until the end.
 };
 
 }  // namespace penstock::nif

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,7 +63,16 @@ struct Child {
   char* const* arguments;
   char* const* environment;
   int socket;
+  std::uint64_t memory_limit;  // 0: none.
   int error = 0;
+
+  /// Of what it maps for itself, and not of the address space: that would count libraries, shared
+  /// memory, and what allocators only reserve. exec() keeps it.
+  [[nodiscard]] bool limit_memory() const noexcept {
+    if (memory_limit == 0) return true;
+    const std::uint64_t limits[] = {memory_limit, memory_limit};  // The kernel's struct rlimit64.
+    return syscall(SYS_prlimit64, 0, RLIMIT_DATA, limits, nullptr) == 0;
+  }
 
   [[nodiscard]] bool prepare() const noexcept {
     // The VM's thread that starts it lives as long as the VM.
@@ -83,6 +93,7 @@ struct Child {
     }
     if (syscall(SYS_close_range, kSocket + 1, ~0U, 0) != 0) return false;
     if (cwd != nullptr && syscall(SYS_chdir, cwd) != 0) return false;
+    if (!limit_memory()) return false;
     return syscall(SYS_rt_sigprocmask, SIG_SETMASK, kNothing, nullptr, kMask) == 0;
   }
 
@@ -130,8 +141,12 @@ WorkerProcess::WorkerProcess(const WorkerCommand& command, int socket) {
   std::vector<std::string> settings = environment_of(command);
   const std::vector<char*> arguments = pointers_to(words);
   const std::vector<char*> environment = pointers_to(settings);
-  Child child{command.python.c_str(), command.cwd.empty() ? nullptr : command.cwd.c_str(),
-              arguments.data(), environment.data(), socket};
+  Child child{command.python.c_str(),
+              command.cwd.empty() ? nullptr : command.cwd.c_str(),
+              arguments.data(),
+              environment.data(),
+              socket,
+              command.memory_limit};
   constexpr std::size_t kStack = std::size_t{64} * 1024;
   const auto stack = std::make_unique<std::byte[]>(kStack);
   {

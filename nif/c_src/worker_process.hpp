@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +16,8 @@ struct WorkerCommand {
   std::string package_path;      ///< Directory that holds the `erlang` package.
   std::string cwd;               ///< "": the VM's.
   std::vector<std::string> env;  ///< NAME=value, all of them.
+  /// Bytes of private memory that it may write to (RLIMIT_DATA); 0: as the VM.
+  std::uint64_t memory_limit = 0;
 };
 
 /// How a process ended.

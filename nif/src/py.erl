@@ -17,6 +17,7 @@
 %% <li>`{error, interrupted}': it was interrupted, and did not catch that;</li>
 %% <li>`{error, timeout}';</li>
 %% <li>`{error, {context_died, Reason}}': the context ended before it answered;</li>
+%% <li>`{error, {worker_down, Reason}}': the same of the process of a context with that mode;</li>
 %% <li>`{error, {unsupported, Type, Path}}': an argument has no form in Python. `Path' begins with
 %%   `args', `kwargs' or `locals';</li>
 %% <li>`{error, not_started}': the application does not run; `{error, enomem}'.</li>
@@ -43,8 +44,8 @@
     {error, {Class :: atom() | binary(), Message :: string()} |
             {Class :: atom() | binary(), Message :: string(), Traceback :: binary()} |
             interrupted | timeout |
-            {context_died, term()} | py_nif:unsupported() | not_started | enomem | corrupt |
-            atom_limit}.
+            {context_died | worker_down, term()} | py_nif:unsupported() | not_started | enomem |
+            corrupt | atom_limit}.
 -type result() :: {ok, term()} | error().
 
 -define(POOL_TIMEOUT_MS, 30000).

@@ -114,7 +114,7 @@ wait(Inbox, Monitor, Spin) ->
     receive
         {penstock_call, _, _, _, _} = Next -> handle(Inbox, Monitor, Next, Spin);
         penstock_release -> ok;
-        {'DOWN', Monitor, process, _Caller, _Reason} -> ok
+        {'DOWN', Monitor, process, _Caller, _Reason} -> finish_calls(Inbox)
     after ?IDLE_MS ->
         erlang:hibernate(?MODULE, handle_next, [Inbox, Monitor])
     end.
@@ -125,7 +125,17 @@ handle_next(Inbox, Monitor) ->
     receive
         {penstock_call, _, _, _, _} = Next -> handle(Inbox, Monitor, Next, py_spin:new());
         penstock_release -> ok;
-        {'DOWN', Monitor, process, _Caller, _Reason} -> ok
+        {'DOWN', Monitor, process, _Caller, _Reason} -> finish_calls(Inbox)
+    end.
+
+%% What the thread asked for before it knew of that end.
+finish_calls(Inbox) ->
+    receive
+        {penstock_call, Id, Name, Args, Path} ->
+            answer(Inbox, Id, self(), Name, run(Name, Args, Path)),
+            finish_calls(Inbox)
+    after 0 ->
+        ok
     end.
 
 %% The function may leave messages behind, and anything else in the process dictionary.

@@ -24,19 +24,32 @@
 %% operating system, which may crash alone.
 -type mode() :: worker | owngil | process.
 %% `mode': default worker. The others with `process' only: `python': the interpreter, of the same
-%% version as the VM's; `env': what differs from the VM's environment; `cwd': a directory.
+%% version as the VM's; `env': what differs from the VM's environment; `cwd': a directory;
+%% `memory_limit': bytes; `restart': whether another process takes the place of one that ended;
+%% `on_timeout': what becomes of it when a call takes too long.
 -type opts() :: #{mode => mode(), python => file:filename(), cwd => file:filename(),
-                  env => [{string(), string()}]}.
+                  env => [{string(), string()}], memory_limit => pos_integer(),
+                  restart => permanent | temporary, on_timeout => interrupt | kill}.
 %% How a context is started.
 -type kind() :: mode() | {process, opts()}.
+%% With more rows for the table.
+-type started() :: {ok, py_nif:context(), [tuple()]} | {error, term()}.
 
 %% `ended': of the message that the thread's end brings; `already' when it came.
+%% `start': a function, as reports show a state, and an environment may hold secrets.
+%% Of a process that is started again: `native' is none until then, `waiting' who wants to have the
+%% next one, `ends' those that came soon after a start, `started' when the last one was.
 -record(state, {index :: place(),
-                native :: py_nif:context(),
-                ended :: reference() | already}).
+                start :: fun((reference()) -> started()),
+                native :: py_nif:context() | none,
+                ended :: reference() | already,
+                waiting = [] :: [gen_server:from()],
+                ends = 0 :: non_neg_integer(),
+                started :: integer(),
+                timer = none :: reference() | none}).
 
-%% {pid(), Native}, {{index, I}, pid()}, {{mode, pid()}, Mode}, {{os_pid, pid()}, Number},
-%% {stop_by, Milliseconds}
+%% {pid(), Native | none}, {{index, I}, pid()}, {{mode, pid()}, Mode}, {{os_pid, pid()}, Number},
+%% {{restarts, pid()}, true}, {{kills, pid()}, true}, {stop_by, Milliseconds}
 -define(TABLE, py_contexts).
 %% How long a thread may take to end before it is left to itself.
 -define(PATIENCE_MS, 2000).
@@ -83,23 +96,9 @@ kind(Opts) ->
     end.
 
 is_kind({process, Opts}) when is_map(Opts) ->
-    try maps:fold(fun(Key, Value, ok) -> _ = setting(Key, Value), ok end, ok, Opts) of
-        ok -> true
-    catch
-        error:_ -> false
-    end;
+    py_worker:is_valid(Opts);
 is_kind(Mode) ->
     lists:member(Mode, [worker, owngil, process]).
-
-%% What the native code wants to have.
-setting(mode, process) -> <<>>;
-setting(Key, Path) when Key =:= python; Key =:= cwd -> text(Path);
-setting(env, Env) -> lists:map(fun({[_ | _] = Name, Value}) -> text([Name, $=, Value]) end, Env).
-
-text(Characters) ->
-    Text = unicode:characters_to_binary(Characters),
-    nomatch = binary:match(Text, <<0>>),
-    Text.
 
 %% @doc Ends a context: what runs is interrupted, what is queued is answered with
 %% `{error, {context_died, Reason}}'. One of the default pool is started again.
@@ -159,14 +158,33 @@ exec(Context, Code) ->
 -spec request(pid(), py_nif:operation(), tuple(), timeout()) -> result().
 request(Context, Operation, Arguments, Timeout) ->
     case lookup(Context) of
+        {ok, none} ->
+            request_later(Context, none, Operation, Arguments, Timeout);
         {ok, Native} ->
             Ref = make_ref(),
             case submit_to(Native, Operation, Arguments, Ref) of
-                {ok, Call} -> await(Context, Native, Call, Ref, Timeout);
-                {error, _} = Error -> Error
+                {ok, Call} ->
+                    await(Context, Native, Call, Ref, Timeout);
+                {error, {context_died, stopped}} = Error ->
+                    case has({restarts, Context}) of
+                        true -> request_later(Context, Native, Operation, Arguments, Timeout);
+                        false -> Error
+                    end;
+                {error, _} = Error ->
+                    Error
             end;
         error ->
             {error, {context_died, noproc}}
+    end.
+
+%% Once another process has taken the place of the one that ended.
+request_later(Context, Ended, Operation, Arguments, Timeout) ->
+    Deadline = py_wait:deadline(Timeout, [Context, Operation, Arguments, Timeout]),
+    try gen_server:call(Context, {successor_of, Ended}, Timeout) of
+        ok -> request(Context, Operation, Arguments, py_wait:remaining(Deadline))
+    catch
+        exit:{timeout, _} -> {error, timeout};
+        exit:{Reason, _} -> {error, {context_died, Reason}}
     end.
 
 %% @doc Queues a request whose answer comes as `{Ref, result()}'. None comes if the context dies
@@ -174,6 +192,8 @@ request(Context, Operation, Arguments, Timeout) ->
 -spec submit(pid(), call | eval | exec, tuple(), reference()) -> ok | {error, term()}.
 submit(Context, Operation, Arguments, Ref) ->
     case lookup(Context) of
+        {ok, none} ->
+            {error, {context_died, stopped}};
         {ok, Native} ->
             case submit_to(Native, Operation, Arguments, Ref) of
                 {ok, _Call} -> ok;
@@ -187,6 +207,7 @@ submit(Context, Operation, Arguments, Ref) ->
 -spec interrupt(pid()) -> ok | {error, {context_died, noproc}}.
 interrupt(Context) ->
     case lookup(Context) of
+        {ok, none} -> ok;  % Nothing runs.
         {ok, Native} -> py_nif:context_interrupt(Native);
         error -> {error, {context_died, noproc}}
     end.
@@ -234,7 +255,10 @@ await_monitored(Context, Native, Call, Ref, Timeout) ->
             give_up(Call, Ref, {error, {context_died, Reason}})
     after Timeout ->
         Result = give_up(Call, Ref, {error, timeout}),
-        ok = py_nif:context_interrupt(Native, Call),
+        ok = case Result =:= {error, timeout} andalso has({kills, Context}) of
+            true -> py_nif:context_kill(Native);
+            false -> py_nif:context_interrupt(Native, Call)
+        end,
         erlang:demonitor(Monitor, [flush]),
         Result
     end.
@@ -254,8 +278,8 @@ create_table() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
     ok.
 
-%% @private
--spec lookup(pid()) -> {ok, py_nif:context()} | error.
+%% @private None: there was one, and there will be another one.
+-spec lookup(pid()) -> {ok, py_nif:context() | none} | error.
 lookup(Context) ->
     case rows(Context) of
         [{_, Native}] -> {ok, Native};
@@ -281,7 +305,11 @@ announce_stop() ->
 stop_all() ->
     ok = announce_stop(),
     lists:foreach(fun py_nif:context_stop/1,
-                  ets:select(?TABLE, [{{'$1', '$2'}, [{is_pid, '$1'}], ['$2']}])).
+                  ets:select(?TABLE, [{{'$1', '$2'}, [{is_pid, '$1'}, {is_reference, '$2'}],
+                                 ['$2']}])).
+
+has(Key) ->
+    rows(Key) =/= [].
 
 %% None when the application does not run.
 rows(Key) ->
@@ -299,45 +327,44 @@ start_link(Index) ->
 
 %% @private
 -spec init({place(), kind()}) -> {ok, #state{}} | {stop, term()}.
-init({Index, Mode}) ->
+init({Index, process}) ->
+    init({Index, {process, #{}}});
+init({Index, Kind}) ->
     process_flag(trap_exit, true),
     case at(Index) of
         {ok, Other} ->
             case is_process_alive(Other) of
                 true -> {stop, {shutdown, {already_started, Other}}};
-                false -> start_thread(Index, Mode)
+                false -> start_thread(Index, Kind)
             end;
         error ->
-            start_thread(Index, Mode)
+            start_thread(Index, Kind)
     end.
 
 start_thread(Index, Kind) ->
     Ended = make_ref(),
-    case native(Kind, Ended) of
+    Start = fun(Ref) -> native(Kind, Ref) end,
+    case Start(Ended) of
         {ok, Native, More} ->
             forget(Index),
             ok = py_context_janitor:watch(Index),
-            true = ets:insert(?TABLE, [{self(), Native}, {{index, Index}, self()},
-                                       {{mode, self()}, mode_of(Kind)} | More]),
-            {ok, #state{index = Index, native = Native, ended = Ended}};
+            true = ets:insert(?TABLE, [{self(), Native}, {{index, Index}, self()}
+                                       | about(Kind) ++ More]),
+            {ok, #state{index = Index, start = Start, native = Native, ended = Ended,
+                        started = now_ms()}};
         {error, Reason} ->
             {stop, {shutdown, Reason}}  % Not a crash.
     end.
 
-mode_of({process, _}) -> process;
-mode_of(Mode) -> Mode.
+about({process, Opts}) ->
+    [{{mode, self()}, process}]
+        ++ [{{restarts, self()}, true} || py_worker:restarts(Opts)]
+        ++ [{{kills, self()}, true} || py_worker:kills(Opts)];
+about(Mode) ->
+    [{{mode, self()}, Mode}].
 
-native(process, Ended) ->
-    native({process, #{}}, Ended);
 native({process, Opts}, Ended) ->
-    Python = executable(maps:get(python, Opts, application:get_env(penstock, python, ""))),
-    Package = unicode:characters_to_binary(filename:join(py_nif:priv_dir(), "python")),
-    Cwd = case Opts of
-        #{cwd := Folder} -> setting(cwd, Folder);
-        #{} -> <<>>
-    end,
-    Env = setting(env, environment(maps:get(env, Opts, []))),
-    case py_nif:process_new(Ended, Python, Package, Cwd, Env) of
+    case py_worker:start(Opts, Ended) of
         {ok, Native, OsPid} -> {ok, Native, [{{os_pid, self()}, OsPid}]};
         {error, _} = Error -> Error
     end;
@@ -347,19 +374,14 @@ native(Mode, Ended) ->
         {error, _} = Error -> Error
     end.
 
-%% What is not found is for the system to complain of.
-executable(Python) ->
-    Text = setting(python, Python),
-    case Text =/= <<>> andalso os:find_executable(unicode:characters_to_list(Text)) of
-        false -> Text;
-        Path -> unicode:characters_to_binary(filename:absname(Path))
-    end.
-
-environment(Changes) ->
-    maps:to_list(maps:merge(maps:from_list(os:env()), maps:from_list(Changes))).
-
 %% @private
--spec handle_call(term(), gen_server:from(), #state{}) -> {reply, {error, unknown}, #state{}}.
+-spec handle_call(term(), gen_server:from(), #state{}) ->
+    {reply, ok | {error, unknown}, #state{}} | {noreply, #state{}}.
+handle_call({successor_of, Ended}, From, #state{native = Native} = State)
+  when Native =:= none; Native =:= Ended ->
+    {noreply, State#state{waiting = [From | State#state.waiting]}};
+handle_call({successor_of, _Ended}, _From, State) ->
+    {reply, ok, State};
 handle_call(_Request, _From, State) ->
     {reply, {error, unknown}, State}.
 
@@ -376,18 +398,45 @@ handle_info({penstock_stopped, Ended}, #state{ended = Ended} = State) ->
         [_] -> {noreply, State#state{ended = already}}  % The supervisor is about to stop us.
     end;
 handle_info({penstock_stopped, Ended, Reason}, #state{ended = Ended} = State) ->
+    case {rows(stop_by), has({restarts, self()})} of
+        {[], true} -> {noreply, pause(State, Reason, now_ms() - State#state.started)};
+        {[], false} -> {stop, Reason, State#state{ended = already}};
+        {[_], _} -> {noreply, State#state{ended = already}}
+    end;
+handle_info({timeout, Timer, start_again}, #state{timer = Timer} = State) ->
     case rows(stop_by) of
-        [] -> {stop, Reason, State#state{ended = already}};
-        [_] -> {noreply, State#state{ended = already}}
+        [] -> {noreply, start_again(State#state{timer = none})};
+        [_] -> {noreply, State}
     end;
 handle_info(_Stray, State) ->
     {noreply, State}.
+
+%% Whoever asks from now on waits.
+pause(#state{index = Index} = State, Reason, Lived) ->
+    {Pause, Ends} = py_worker:pause(State#state.ends, Lived),
+    true = ets:insert(?TABLE, {self(), none}),
+    true = ets:delete(?TABLE, {os_pid, self()}),
+    logger:warning("penstock: the process of context ~p is started again in ~b ms: ~0tp",
+                   [Index, Pause, Reason]),
+    Timer = erlang:start_timer(Pause, self(), start_again),
+    State#state{native = none, ended = already, ends = Ends, timer = Timer}.
+
+start_again(#state{start = Start, waiting = Waiting} = State) ->
+    Ended = make_ref(),
+    case Start(Ended) of
+        {ok, Native, More} ->
+            true = ets:insert(?TABLE, [{self(), Native} | More]),
+            lists:foreach(fun(From) -> gen_server:reply(From, ok) end, lists:reverse(Waiting)),
+            State#state{native = Native, ended = Ended, waiting = [], started = now_ms()};
+        {error, Reason} ->
+            pause(State, Reason, 0)
+    end.
 
 %% @private
 -spec terminate(term(), #state{}) -> ok.
 terminate(_Reason, #state{index = Index, native = Native, ended = Ended}) ->
     forget(Index),
-    ok = py_nif:context_stop(Native),
+    Native =:= none orelse py_nif:context_stop(Native),
     Ended =:= already orelse wait_for_end(Index, Ended),
     ok.
 
@@ -410,8 +459,7 @@ forget(Index) ->
 %% @private What the table says about a context that has ended.
 -spec forget(place(), pid()) -> ok.
 forget(Index, Context) ->
-    true = ets:delete(?TABLE, {mode, Context}),
-    true = ets:delete(?TABLE, {os_pid, Context}),
+    _ = [true = ets:delete(?TABLE, {What, Context}) || What <- [mode, os_pid, restarts, kills]],
     true = ets:delete(?TABLE, Context),
     true = ets:delete_object(?TABLE, {{index, Index}, Context}),
     ok.

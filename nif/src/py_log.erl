@@ -24,7 +24,7 @@ write(Level, Caller, Leader, Text, {File, Line, Logger, Module, Function, Thread
              {python_thread, text(Thread)}],
     Known = maps:from_list([Pair || {_, Value} = Pair <- Pairs, Value =/= none]),
     Name = case text(Logger) of none -> ""; Named -> Named end,
-    logger:log(level(Level), Text, Known#{gl => Leader, python_logger => Name}).
+    logger:log(level(Level), shown(Text), Known#{gl => Leader, python_logger => Name}).
 
 %% Numbers between two of Python's levels belong to the lower one; NOTICE, which is often 25, does
 %% in Erlang have a name.
@@ -38,7 +38,14 @@ level(_Level) -> debug.
 
 %% A string, as Erlang's own `file' is: formatters show binaries as terms.
 text(none) -> none;
-text(Binary) -> unicode:characters_to_list(Binary).
+text(Binary) -> unicode:characters_to_list(shown(Binary)).
+
+%% A worker process may say that anything is UTF-8.
+shown(Binary) ->
+    case unicode:characters_to_binary(Binary) of
+        Binary -> Binary;
+        _ -> unicode:characters_to_binary(Binary, latin1)
+    end.
 
 %% What formatters can show; they are not prepared for anything else, and their handler would go.
 line(Line) when is_integer(Line), Line > 0, Line =< ?MAX_LINE -> Line;

@@ -16,8 +16,8 @@
 -export([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
          buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -export([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
--export([context_new/2, process_new/5, context_submit/5, context_interrupt/1, context_interrupt/2,
-         context_finish/1, context_stop/1, call_cancel/1, call_answer/2]).
+-export([context_new/2, process_new/6, context_submit/5, context_interrupt/1, context_interrupt/2,
+         context_finish/1, context_stop/1, context_kill/1, call_cancel/1, call_answer/2]).
 -export([event_loop_new/0, event_loop_destroy/1, event_loop_set_worker/2, event_loop_wakeup/1,
          event_loop_dispatch/3, poll_events/2, get_pending/1, add_reader/3, add_writer/3,
          remove_reader/2, remove_writer/2, start_reader/1, start_writer/1, stop_reader/1,
@@ -26,8 +26,7 @@
          create_test_tcp_listener/1, accept_test_tcp/1, connect_test_tcp/2,
          create_test_udp_socket/1, sendto_test_udp/4, recvfrom_test_udp/2, set_udp_broadcast/2]).
 -export([output_open/3, output_close/0]).
--export([debug_counters/0, debug_fail_allocations/1, debug_waiting/1]).
--export([priv_dir/0]).
+-export([debug_counters/0, debug_fail_allocations/1, debug_waiting/1, priv_dir/0]).
 -export_type([channel/0, buffer/0, waiter/0, context/0, call/0, operation/0,
               event_loop/0, event_fd/0, event_timer/0, unsupported/0, send_error/0,
               receive_error/0, byte_send_error/0, byte_receive_error/0, counters/0]).
@@ -42,8 +41,8 @@
 -nifs([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
        buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -nifs([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
--nifs([context_new/2, process_new/5, context_submit/5, context_interrupt/1, context_interrupt/2,
-       context_finish/1, context_stop/1, call_cancel/1, call_answer/2]).
+-nifs([context_new/2, process_new/6, context_submit/5, context_interrupt/1, context_interrupt/2,
+       context_finish/1, context_stop/1, context_kill/1, call_cancel/1, call_answer/2]).
 -nifs([event_loop_new/0, event_loop_destroy/1, event_loop_set_worker/2, event_loop_wakeup/1,
        event_loop_dispatch/3, poll_events/2, get_pending/1, add_reader/3, add_writer/3,
        remove_reader/2, remove_writer/2, start_reader/1, start_writer/1, stop_reader/1,
@@ -263,14 +262,14 @@ context_new(_Ref, _Mode) -> erlang:nif_error(not_loaded).
 %% @doc Starts a context in a process of its own, which belongs to the calling process, and waits
 %% until it runs requests: as long as Python takes to start. `Python': the interpreter, `<<>>' for
 %% the one that Penstock was built for; `Package': the directory of the package `erlang'; `Cwd':
-%% `<<>>' for the VM's; `Env': `<<"NAME=value">>' each, all that it gets.
+%% `<<>>' for the VM's; `Env': `<<"NAME=value">>' each, all that it gets; `Limit': bytes, 0: none.
 %%
 %% `{penstock_stopped, Ref, Reason}' comes when the process has ended: `{worker_down, {signal |
-%% exit_status, Number} | corrupt}', or `stopped' after `context_stop/1'.
+%% exit_status, Number} | corrupt | out_of_memory | timeout}', or `stopped' after `context_stop/1'.
 -spec process_new(Ref :: reference(), Python :: binary(), Package :: binary(), Cwd :: binary(),
-                  Env :: [binary()]) ->
+                  Env :: [binary()], Limit :: non_neg_integer()) ->
     {ok, context(), OsPid :: pos_integer()} | {error, {python, binary()}}.
-process_new(_Ref, _Python, _Package, _Cwd, _Env) -> erlang:nif_error(not_loaded).
+process_new(_Ref, _Python, _Package, _Cwd, _Env, _Limit) -> erlang:nif_error(not_loaded).
 
 %% @doc Queues a request: `{Module, Function, Args, Kwargs}' to call, `{Code, Locals}' to eval,
 %% `{Code}' to exec. The answer is the message `{Ref, ok | {ok, Term} | {error, Reason}}'; exactly
@@ -300,6 +299,10 @@ context_finish(_Context) -> erlang:nif_error(not_loaded).
 %% `{error, {context_died, stopped}}', and lets the thread end.
 -spec context_stop(context()) -> ok.
 context_stop(_Context) -> erlang:nif_error(not_loaded).
+
+%% @doc Kills the process of a context, for a call that takes too long. No other context ends.
+-spec context_kill(context()) -> ok.
+context_kill(_Context) -> erlang:nif_error(not_loaded).
 
 %% @doc `cancelled': no answer will come. `answered': it is in the mailbox or on its way.
 -spec call_cancel(call()) -> cancelled | answered.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sys.stdout and sys.stderr of a Python inside the VM, and the way of log records to Erlang.
+"""sys.stdout and sys.stderr of contexts, and the way of log records to Erlang.
 
 Everything goes through one channel to the process py_output, so what one thread prints and logs
 arrives in that order. The channel is bounded: whoever is faster than Erlang waits in print() or in
@@ -9,7 +9,8 @@ the logging call, and that wait ends as any inside Penstock does. Messages are
 (log, level, caller, UTF-8, (file, line, logger, module, function, thread), microseconds)
 (sync, channel, number)     the number comes back when what was sent before has been handled
 
-where caller is the pid of the Erlang process whose call writes, or None.
+where caller is the pid of the Erlang process whose call writes, or None. In a worker process the
+channel is one of its own, which passes on to the VM what the VM has room for.
 
 Threads: any. No lock is held while a thread waits here.
 """
@@ -304,7 +305,7 @@ def _settle() -> None:
 
 
 def install(logs: bool, text: bool) -> None:
-    """Called once, by the interpreter inside the VM, before any other code runs."""
+    """Called once, by the interpreter inside the VM or the worker, before other code runs."""
     for name in ("text", "log", "sync"):
         setattr(outlet, name, _native.atom(name))
     if text:

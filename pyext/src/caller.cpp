@@ -308,9 +308,10 @@ bool Caller::send_request(std::uint64_t& process, const Message& request) {
   return false;
 }
 
-/// Gets a process for this thread.
+/// Gets a process for this thread. In a worker process no send tells that the last one is gone.
 bool Caller::open() {
-  if (process_ != 0) return true;
+  if (process_ != 0 && inbox_->has_sender()) return true;
+  process_ = 0;
   Message server;
   if (host()->whereis(kServer, server) != Status::ok) {
     raise_no_server();

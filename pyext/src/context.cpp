@@ -9,9 +9,9 @@
 
 #include "executor.hpp"
 #include "gil.hpp"
-#include "penstock/thread.hpp"
 #include "own_interpreter.hpp"
 #include "penstock/python/runtime.hpp"
+#include "penstock/thread.hpp"
 #include "runtime_thread.hpp"
 
 namespace penstock::python {

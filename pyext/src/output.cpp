@@ -61,7 +61,7 @@ PyObject* note_output(PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
-PyObject* output_channel(PyObject*, PyObject*) {
+PyObject* current_channel(PyObject*, PyObject*) {
   Ref<Channel> channel = outlet.channel();
   if (!channel) Py_RETURN_NONE;
   return new_channel_capsule(std::move(channel));
@@ -88,6 +88,10 @@ Ref<Channel> open_output(Ref<Channel> channel, OutputSettings settings) {
 
 Ref<Channel> close_output() { return replace_channel({}); }
 
+Ref<Channel> output_channel() { return outlet.channel(); }
+
+OutputSettings output_settings() { return outlet.settings(); }
+
 bool install_output() {
   const OutputSettings settings = outlet.settings();
   if (!settings.logs && !settings.text) return true;
@@ -106,7 +110,7 @@ PyMethodDef output_functions[] = {
      "Return the pid of the Erlang process whose call runs on this thread, or None."},
     {"_note_output", note_output, METH_NOARGS,
      "_note_output()\n--\n\nThe call that runs on this thread, if any, has written something."},
-    {"_output_channel", output_channel, METH_NOARGS,
+    {"_output_channel", current_channel, METH_NOARGS,
      "_output_channel()\n--\n\n"
      "Return the reference of the channel that output goes to, or None: nobody takes it."},
     {"_reply_channel", reply_channel, METH_NOARGS,

@@ -8,10 +8,18 @@
 #include <new>
 #include <utility>
 
+#include "output_uplink.hpp"
 #include "penstock/waiter.hpp"
 #include "penstock/wire.hpp"
 
 namespace penstock::python {
+
+namespace {
+
+/// How long the thread that receives waits for memory.
+constexpr std::int64_t kMemoryPatience_ns = 1'000'000'000;
+
+}  // namespace
 
 // Atoms
 // ------------------------------------------------------------------------------------------------
@@ -35,6 +43,25 @@ std::size_t AtomTable::name_of(std::uint64_t word, std::span<char> name, bool* o
   const std::lock_guard lock(mutex_);
   *ok = word - 1 < names_.size() && names_[word - 1]->size() <= name.size();
   return *ok ? names_[word - 1]->copy(name.data(), name.size()) : 0;
+}
+
+// Start
+// ------------------------------------------------------------------------------------------------
+
+Uplink::Uplink(Ref<Link> link, Ref<penstock::Context> context, Descriptor passing,
+               Ref<Domain> domain)
+    : link_(std::move(link)),
+      context_(std::move(context)),
+      channels_(std::move(passing), std::move(domain),
+                [this](std::uint64_t number, std::uint32_t copies) {
+                  tell(FrameKind::channel_back, number, copies);
+                }) {}
+
+Uplink::~Uplink() = default;
+
+bool Uplink::open_output(OutputSettings settings) {
+  output_ = OutputUplink::open(*this, settings);
+  return static_cast<bool>(output_);
 }
 
 // What Python asks of the VM
@@ -206,6 +233,7 @@ bool Uplink::answered(std::uint64_t id, Call::Outcome outcome, const Message& te
 
 void Uplink::run() noexcept {
   Message frame;
+  std::int64_t out_since_ns = kNoDeadline;
   for (;;) {
     switch (link_->receive(frame, kNoDeadline)) {
       case Status::ok: {
@@ -213,17 +241,29 @@ void Uplink::run() noexcept {
         std::span<const std::uint8_t> rest;
         if (read_frame(frame.bytes(), &head, &rest)) take(head, rest);
         frame.clear();
+        out_since_ns = kNoDeadline;
         break;
       }
       case Status::empty:
         break;
       case Status::out_of_memory:
-        sched_yield();  // Somebody else may free some.
+        wait_for_memory(&out_since_ns);
         break;
       default:
         _exit(0);  // Nobody is there to know of anything.
     }
   }
+}
+
+/// Somebody else may free some. Not for ever: callers would wait for what never comes.
+void Uplink::wait_for_memory(std::int64_t* since_ns) noexcept {
+  std::int64_t const now = now_ns();
+  if (*since_ns == kNoDeadline) *since_ns = now;
+  if (now - *since_ns > kMemoryPatience_ns) {
+    tell(FrameKind::no_memory);
+    _exit(1);
+  }
+  sched_yield();
 }
 
 void Uplink::take(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept {
@@ -238,15 +278,34 @@ void Uplink::take(const FrameHead& head, std::span<const std::uint8_t> rest) noe
     case FrameKind::stop:
       return context_->stop();
     case FrameKind::inbox:
-      return take_inbox(head.id, rest);
+      return head.id == 0 ? output_->settled(rest) : take_inbox(head.id, rest);
     case FrameKind::inbox_lost:
       return lose_inbox(head.id);
     case FrameKind::found:
       return answer_question(head, rest);
     case FrameKind::channel_gone:
       return channels_.forget(head.id);
+    case FrameKind::output_taken:
+      return output_->taken(head.id);
+    case FrameKind::output_closed:
+      return output_->close();
     default:
       return;
+  }
+}
+
+/// The caller's call, as the VM numbers it, is answered for want of memory.
+void Uplink::refuse_request(std::span<const std::uint8_t> request) noexcept {
+  wire::Reader reader(request);
+  wire::Item item{};
+  for (int head = 0; head < 3; ++head) {  // The tuple, the operation, the call.
+    if (reader.next(item) != Status::ok) return;
+  }
+  constexpr auto kFailed = static_cast<std::uint32_t>(Call::Outcome::error_term);
+  Message answer;
+  if (item.tag == wire::kToken && begin_frame(answer, FrameKind::answer, item.word, kFailed) &&
+      wire::Writer(answer).atom("enomem")) {
+    (void)link_->send(answer);
   }
 }
 
@@ -255,9 +314,8 @@ void Uplink::take_request(const FrameHead& head, std::span<const std::uint8_t> r
   caller_ = head.id;
   wants_traceback_ = head.detail != 0;
   Message request;
-  while (wire::from_portable(rest, *this, request) == Status::out_of_memory) {
-    request.clear();
-    sched_yield();  // Somebody else may free some; whoever calls waits.
+  if (wire::from_portable(rest, *this, request) == Status::out_of_memory) {
+    return refuse_request(rest);  // Before the call is dropped with the request.
   }
   channels_.came(request);
   (void)(head.kind == FrameKind::nested ? context_->submit_nested(request)

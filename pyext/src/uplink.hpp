@@ -14,9 +14,11 @@
 #include "penstock/host.hpp"
 #include "penstock/link.hpp"
 #include "penstock/portable.hpp"
+#include "penstock/python/runtime.hpp"
 
 namespace penstock::python {
 
+class OutputUplink;
 class RemoteCall;
 
 /// Atoms of a worker process: words of its own, which leave it as names.
@@ -47,14 +49,9 @@ class AtomTable {
 /// Threads: any. whereis() blocks for a round trip, everything else never does.
 class Uplink final : public Host, private wire::Porter {
  public:
-  /// `passing`: see ChannelImports.
-  Uplink(Ref<Link> link, Ref<penstock::Context> context, Descriptor passing, Ref<Domain> domain)
-      : link_(std::move(link)),
-        context_(std::move(context)),
-        channels_(std::move(passing), std::move(domain),
-                  [this](std::uint64_t number, std::uint32_t copies) {
-                    tell(FrameKind::channel_back, number, copies);
-                  }) {}
+  /// `passing`, `domain`: see ChannelImports.
+  Uplink(Ref<Link> link, Ref<penstock::Context> context, Descriptor passing, Ref<Domain> domain);
+  ~Uplink();
 
   [[nodiscard]] Status send(std::span<const std::uint8_t> pid, const Message& message,
                             const Channel* inbox = nullptr) noexcept override;
@@ -65,11 +62,14 @@ class Uplink final : public Host, private wire::Porter {
 
   /// Receives until the VM is gone, and then ends the process.
   [[noreturn]] void run() noexcept;
+  /// Where output goes from now on. Before run(). False when memory ran out.
+  [[nodiscard]] bool open_output(OutputSettings settings);
   /// A frame with nothing but its head.
   void tell(FrameKind kind, std::uint64_t id = 0, std::uint32_t detail = 0) noexcept;
 
  private:
   friend class RemoteCall;
+  friend class OutputUplink;
   struct Question;
 
   // wire::Porter
@@ -79,7 +79,9 @@ class Uplink final : public Host, private wire::Porter {
                                  Ref<Object>* object) noexcept override;
   [[nodiscard]] bool is_pid(std::uint64_t /*word*/) noexcept override { return true; }
 
+  void wait_for_memory(std::int64_t* since_ns) noexcept;
   void take(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept;
+  void refuse_request(std::span<const std::uint8_t> request) noexcept;
   void take_request(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept;
   void take_inbox(std::uint64_t id, std::span<const std::uint8_t> rest) noexcept;
   void lose_inbox(std::uint64_t id) noexcept;
@@ -93,6 +95,7 @@ class Uplink final : public Host, private wire::Porter {
   const Ref<Link> link_;
   const Ref<penstock::Context> context_;
   ChannelImports channels_;
+  Ref<OutputUplink> output_;  // Set once.
   AtomTable atoms_;
 
   // Of the request that is being received.

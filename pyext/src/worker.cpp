@@ -7,6 +7,7 @@
 #include <new>
 
 #include "gil.hpp"
+#include "output.hpp"
 #include "penstock/descriptors.hpp"
 #include "penstock/python/runtime.hpp"
 #include "penstock/thread.hpp"
@@ -23,6 +24,7 @@ struct Connection {
   Ref<Domain> domain;  // None: this process shares no channels.
   Descriptor passing;
   std::uint64_t process = 0;  // The word of the context's pid.
+  OutputSettings output{};    // What is to be sent.
 };
 
 /// False: the VM is gone, or is none. Throws system_error or bad_alloc.
@@ -44,7 +46,9 @@ bool connect(int socket, Connection* connection) {
     return false;
   }
   connection->process = head.id;
-  if (head.detail != 0) connection->domain = Domain::join(bells.take(), head.detail);
+  connection->output = {(head.detail & kSendLogs) != 0, (head.detail & kSendText) != 0};
+  const unsigned number = head.detail >> kSetupNumber;
+  if (number != 0) connection->domain = Domain::join(bells.take(), number);
   return true;
 }
 
@@ -95,6 +99,8 @@ PyObject* serve(PyObject* module, PyObject* argument) {
           : nullptr;
   if (uplink == nullptr) return PyErr_NoMemory();
   set_host(uplink);
+  if (!uplink->open_output(connection.output)) return PyErr_NoMemory();
+  if (!install_output()) return nullptr;
   if (!start_receiving(*uplink)) return nullptr;
   uplink->tell(FrameKind::ready);
   context->serve_here();

@@ -39,6 +39,7 @@ groups() ->
        an_interrupt_is_not_for_other_threads, nor_for_a_thread_that_is_being_started]},
      {application, [],
       [the_callback_server_is_killed, a_call_is_lost_with_the_callback_server,
+       a_handler_outlives_the_threads_process,
        the_application_stops_while_threads_wait]}].
 
 init_per_suite(Config) ->
@@ -468,6 +469,27 @@ a_call_is_lost_with_the_callback_server(_) ->
     ?assertEqual(<<"returned">>, element(1, Last)),
     usable(py:context(1)),
     none = in(?CASES, join_all, []).
+
+%% What it was asked for before the thread knew that it would end is done.
+a_handler_outlives_the_threads_process(_) ->
+    echo(),
+    Context = py:context(1),
+    Before = handlers(),
+    {ok, 1} = py:call(Context, erlang, call, [echo, 1]),
+    %% Only those that were there, or this one's if it was new.
+    Handlers = lists:usort(Before ++ handlers()),
+    [true = erlang:suspend_process(Handler) || Handler <- Handlers],
+    [eventually:dead(Caller) || Caller <- callers()],
+    Call = in_background(Context, erlang, call, [echo, 2], infinity),
+    eventually:true(fun() ->
+                        lists:any(fun(Handler) ->
+                                      {messages, Messages} = process_info(Handler, messages),
+                                      lists:keymember(penstock_call, 1, Messages)
+                                  end, Handlers)
+                    end),
+    [true = erlang:resume_process(Handler) || Handler <- Handlers],
+    ?assertEqual([{ok, 2}], eventually:workers([Call], call)),
+    usable(Context).
 
 the_application_stops_while_threads_wait(_) ->
     gate(gate),

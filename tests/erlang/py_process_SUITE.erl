@@ -422,7 +422,16 @@ nothing_is_left(Config) ->
 
 prepare(Config) ->
     ok = py_case:add_path(Config),
+    ok = shared_once(),
     ok = py_call_case:call_from_each_context().
+
+%% What the VM shares channels by stays once there is one.
+shared_once() ->
+    _ = eventually:workers([eventually:worker(fun() ->
+                                {ok, _} = py_channel:new(#{shared => true}),
+                                ok
+                            end)], shared),
+    eventually:equal(1, fun() -> length([1 || "/memfd:penstock" ++ _ <- fds()]) end).
 
 %% What a VM with a sanitizer has been started with, and has taken out of its environment.
 preload() ->

@@ -23,7 +23,7 @@ groups() ->
        large_messages, options]},
      {handles, [],
       [a_channel_comes_back_as_itself, a_channel_is_kept_by_whoever_has_it, unshared_is_refused,
-       many_channels]},
+       a_refused_call_keeps_nothing, a_worker_forks, many_channels]},
      {ends, [],
       [closing_ends_everybody, the_last_sender_goes, a_killed_sender, a_killed_receiver,
        kills_at_any_moment, a_stopped_receiver, more_workers_than_numbers, it_scribbles]}].
@@ -31,10 +31,7 @@ groups() ->
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(penstock),
     ok = py_process_SUITE:prepare(Config),
-    {ok, _} = py_channel:new(#{shared => true}),
-    erlang:garbage_collect(),
-    Counters = py_nif:debug_counters(),
-    [{counters, Counters}, {fds, py_process_SUITE:fds()} | Config].
+    [{counters, py_nif:debug_counters()}, {fds, py_process_SUITE:fds()} | Config].
 
 end_per_suite(Config) ->
     eventually:counters_return_to(?config(counters, Config)),
@@ -55,7 +52,7 @@ terms_cross(Config) ->
     [Source, Target] = channels(2),
     Echo = in_background(Context, echo, [Source, Target]),
     Terms = [1, -7, 1 bsl 200, 2.5, <<"text">>, <<255, 0>>, [], [1, [2]], {}, {3, 4}, #{1 => 2},
-             true, false, none, self(), make_ref(), binary:copy(<<"x">>, 300_000)],
+             true, false, none, self(), make_ref(), binary:copy(<<"x">>, 200_000)],
     [begin
          ok = py_channel:send(Source, Term),
          ?assertEqual({ok, Term}, py_channel:recv(Target, ?TIMEOUT))
@@ -68,8 +65,8 @@ terms_cross(Config) ->
 
 bytes_cross(Config) ->
     Context = new(Config),
-    {ok, Source} = py_byte_channel:new(#{shared => true}),
-    {ok, Target} = py_byte_channel:new(#{shared => true}),
+    {ok, Source} = py_byte_channel:new(#{shared => true, max_size => 1 bsl 20}),
+    {ok, Target} = py_byte_channel:new(#{shared => true, max_size => 1 bsl 20}),
     Echo = in_background(Context, echo_bytes, [Source, Target]),
     Pieces = [binary:copy(<<N>>, Size) || {N, Size} <- [{1, 0}, {2, 1}, {3, 64}, {4, 5000},
                                                          {5, 65536}, {6, 65537}, {7, 1 bsl 20}]],
@@ -180,9 +177,9 @@ options(_Config) ->
         Opts <- [#{shared => yes}, #{shared => true, max_size => -1},
                  #{shared => true, max_size => 16 * 1024 * 1024 + 1}]],
     {ok, Channel} = py_channel:new(#{shared => true}),
-    ?assertEqual(#{size => 0, max_size => 1 bsl 20, closed => false}, py_channel:info(Channel)),
+    ?assertEqual(#{size => 0, max_size => 1 bsl 18, closed => false}, py_channel:info(Channel)),
     ok = py_channel:send(Channel, hello),
-    ?assertEqual(#{size => 64, max_size => 1 bsl 20, closed => false}, py_channel:info(Channel)),
+    ?assertEqual(#{size => 64, max_size => 1 bsl 18, closed => false}, py_channel:info(Channel)),
     ok = py_channel:close(Channel),
     ?assertMatch(#{closed := true}, py_channel:info(Channel)),
     ?assertEqual({error, closed}, py_channel:send(Channel, more)),
@@ -236,6 +233,30 @@ unshared_is_refused(Config) ->
     ?assertNotEqual(nomatch, string:find(Text, "shared => true")),
     {ok, Same} = py:call(Context, ?CASES, send_channel, [Shared, Shared]),
     ?assertEqual(Text, Same).
+
+%% Nothing is kept of what was on its way with something that cannot be sent.
+a_refused_call_keeps_nothing(Config) ->
+    Context = new(Config),
+    {ok, Before} = py:call(Context, ?CASES, mappings, []),
+    Files = py_process_SUITE:fds(),
+    ok = elsewhere(fun() ->
+        [New] = channels(1),
+        {ok, Plain} = py_channel:new(),
+        ?assertEqual({error, not_shared}, py:call(Context, ?CASES, keep, [[New, New, Plain]])),
+        ok
+    end),
+    eventually:equal(Files, fun py_process_SUITE:fds/0),
+    [Other] = channels(1),
+    ?assertEqual({ok, Other}, py:call(Context, ?CASES, same, [Other])),
+    ?assertEqual({ok, Before + 1}, py:call(Context, ?CASES, mappings, [])).
+
+%% A child of a worker has none of the memory, and ends as others do.
+a_worker_forks(Config) ->
+    Context = new(Config),
+    [Channel] = channels(1),
+    ?assertEqual({ok, 7}, py:call(Context, ?CASES, fork_and_use, [Channel])),
+    ok = py_channel:send(Channel, still),
+    ?assertEqual({ok, <<"still">>}, py:call(Context, ?CASES, receive_one, [Channel])).
 
 many_channels(Config) ->
     Context = new(Config),

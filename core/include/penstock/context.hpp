@@ -31,6 +31,8 @@ class Context : public Object {
   virtual void finish() noexcept = 0;
   /// Refuses new requests, interrupts the running one, drops the queued ones, and ends. Idempotent.
   virtual void stop() noexcept = 0;
+  /// Ends at once, whatever runs: only another process can.
+  virtual void kill() noexcept {}
 };
 
 }  // namespace penstock

@@ -14,8 +14,9 @@ namespace penstock {
 /// FrameHead; terms are in portable form.
 ///
 ///   to the worker     id             detail          then
-///   setup             the context's  number in the   -               always the first
-///                     pid            Domain or 0
+///   setup             the context's  kSendLogs ..,   -               always the first
+///                     pid            number in the
+///                                    Domain << 8
 ///   request, nested   caller's pid   1: traceback    the request (call.hpp); a call is kToken
 ///   interrupt         call or 0      -               -               0: whatever runs
 ///   finish, stop      -              -               -               see Context
@@ -23,6 +24,8 @@ namespace penstock {
 ///   inbox_lost        inbox          -               -               nobody sends there any more
 ///   found             question       1: yes          a pid
 ///   channel_gone      channel        -               -               all copies of it are back
+///   output_taken      bytes          -               -               of `output`, see kOutputWindow
+///   output_closed     -              -               -               nobody takes any more of it
 ///
 ///   to the VM
 ///   ready             -              -               -               the first; requests are run
@@ -34,6 +37,10 @@ namespace penstock {
 ///   whereis           question       -               the name in UTF-8
 ///   inbox_closed      inbox          -               -               its thread has ended
 ///   channel_back      channel        how many        -               copies are no more
+///   output            -              -               the message     to py_output
+///   sync              number         -               -               the same to inbox 0, once all
+///                                                    output before it was handled
+///   no_memory         -              -               -               to receive: it is about to end
 ///
 /// An inbox and a call are named by who has it: the worker numbers its inboxes, the VM its calls.
 // clang-format on
@@ -48,6 +55,8 @@ enum class FrameKind : std::uint32_t {
   inbox_lost,
   found,
   channel_gone,
+  output_taken,
+  output_closed,
   ready = 32,
   answer,
   drop,
@@ -56,7 +65,21 @@ enum class FrameKind : std::uint32_t {
   whereis,
   inbox_closed,
   channel_back,
+  output,
+  sync,
+  no_memory,
 };
+
+/// What of Python's output a worker is to send.
+inline constexpr std::uint32_t kSendLogs = 1;
+inline constexpr std::uint32_t kSendText = 2;
+/// From which bit of `setup`'s detail on the worker's number is.
+inline constexpr unsigned kSetupNumber = 8;
+
+/// A worker sends `output` and `sync` while less than this has not been answered for.
+inline constexpr std::uint64_t kOutputWindow = std::uint64_t{256} << 10;
+/// What one of them counts for, `bytes` long behind its head.
+[[nodiscard]] constexpr std::uint64_t output_cost(std::size_t bytes) noexcept { return bytes + 64; }
 
 struct FrameHead {
   FrameKind kind;

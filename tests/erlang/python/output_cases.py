@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Python does in py_output_SUITE and py_logging_SUITE."""
+"""What Python does in py_output_SUITE, py_logging_SUITE and py_process_output_SUITE."""
 
 import gc
 import logging
@@ -81,6 +81,12 @@ def end_threads():
 def print_much(lines):
     for _ in range(lines):
         print("m" * 99)
+
+
+def print_and_call(lines, name):
+    """Within the call, before what it has printed is waited for."""
+    print_much(lines)
+    erlang.call(name)
 
 
 class Finalized:

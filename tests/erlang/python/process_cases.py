@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Python does in py_process_SUITE."""
+"""What Python does in the suites of worker processes."""
 
+import asyncio
 import ctypes
 import os
 import random
@@ -54,12 +55,31 @@ def call_in_threads(name, count):
 
 
 async def gather(name, count):
-    import asyncio
     return await asyncio.gather(*(erlang.async_call(name, place) for place in range(count)))
 
 
 def gather_in_loop(name, count):
     return erlang.run(gather(name, count))
+
+
+async def loop_name():
+    return type(asyncio.get_running_loop()).__name__
+
+
+def loop_of_asyncio():
+    return asyncio.run(loop_name())
+
+
+async def run_subprocess():
+    # A sanitizer's library is not for the shell.
+    process = await asyncio.create_subprocess_exec('/bin/sh', '-c', 'echo heard; exit 3', env={},
+                                                   stdout=asyncio.subprocess.PIPE)
+    heard, _ = await process.communicate()
+    return process.returncode, heard.decode()
+
+
+def subprocess_of_loop():
+    return erlang.run(run_subprocess())
 
 
 def call_too_deep(name):

@@ -96,6 +96,21 @@ def send_channel(target, channel):
         return str(error)
 
 
+def fork_and_use(channel):
+    """7: in the child the channel is closed, and may go."""
+    other = erlang.Channel(channel)
+    child = os.fork()
+    if child == 0:
+        try:
+            other.send(1)
+        except erlang.ChannelClosed:
+            del other
+            gc.collect()
+            os._exit(7)
+        os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 def mappings():
     """Of shared memory."""
     with open('/proc/self/maps') as maps:

@@ -22,6 +22,7 @@ class MemoryHost final : public Host {
   [[nodiscard]] Status atom(std::string_view utf8, std::uint64_t& word) noexcept override;
   [[nodiscard]] std::size_t atom_name(std::uint64_t word, std::span<char> name,
                                       bool* ok) noexcept override;
+  [[nodiscard]] bool is_pid(std::uint64_t /*word*/) noexcept override { return true; }
 
   /// The text (terms.hpp) of the oldest message to `pid`, or "" if there is none.
   [[nodiscard]] std::string take(std::uint64_t pid);

@@ -56,6 +56,10 @@ struct OutputSettings {
 [[nodiscard]] Ref<Channel> open_output(Ref<Channel> channel, OutputSettings settings);
 /// From now on output goes to where it would go without us. Closes and returns as open_output.
 [[nodiscard]] Ref<Channel> close_output();
+/// The channel that output goes to now, or nullptr. Any thread.
+[[nodiscard]] Ref<Channel> output_channel();
+/// What was last said. Any thread.
+[[nodiscard]] OutputSettings output_settings();
 
 /// A thread that runs requests (call.hpp), one after the other, in arrival order.
 class Context final : public penstock::Context {
