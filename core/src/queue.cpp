@@ -170,6 +170,12 @@ bool Queue::has_record() const noexcept {
   return word_at(head_slab_, head_offset_).load(order::relaxed) != 0;  // A hint; pop looks again.
 }
 
+bool Queue::is_empty() const noexcept {
+  // What the caller knows to have been pushed has moved the claim.
+  std::uint64_t const claim = claim_.load(order::relaxed) & ~kClosed;
+  return claim == (address_of(head_slab_) | as_claim_offset(head_offset_));
+}
+
 Status Queue::take_record(std::uint64_t word, Message& message) noexcept {
   assert(message.size_ == 0 && message.data_ == message.inside_);
   std::uint64_t payload = payload_bytes(word);

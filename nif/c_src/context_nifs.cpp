@@ -79,6 +79,9 @@ namespace {
 /// Bytes of binaries that a normal scheduler may copy on their way to another process.
 constexpr std::uint64_t kCopiedAtOnce = std::uint64_t{256} * 1024;
 
+/// A look keeps a scheduler busy.
+constexpr std::int64_t kLongestLook_ns = 50'000;
+
 /// Tells the owner that a context's thread has ended.
 class ExitNotice : public Object {
  public:
@@ -286,7 +289,7 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
     outcome = encoder.elements(arguments, static_cast<std::uint32_t>(count));
   }
   Status status = Status::out_of_memory;
-  const bool is_long_copy = context.context().copies_pinned() && request.pinned() > kCopiedAtOnce;
+  const bool is_long_copy = context.context().is_remote() && request.pinned() > kCopiedAtOnce;
   if (outcome == Encoder::Outcome::ok && is_long_copy && on_normal_scheduler()) {
     outcome = Encoder::Outcome::too_much_work;
   } else if (outcome == Encoder::Outcome::ok) {
@@ -294,7 +297,9 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
         is_nested ? context.context().submit_nested(request) : context.context().submit(request);
   }
   if (status == Status::ok) {
-    return what->answer == AnswerAs::answer ? make_ok(env, resource.term(env)) : atoms().ok;
+    if (what->answer != AnswerAs::answer) return atoms().ok;
+    if (!context.context().is_remote()) return make_ok(env, resource.term(env));
+    return enif_make_tuple2(env, atoms().remote, resource.term(env));
   }
 
   // The caller learns it from us, not by a message; unless the context died meanwhile, and has told
@@ -313,6 +318,16 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 
 ERL_NIF_TERM call_cancel(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   return get_call(env, argv[0])->cancel() ? atoms().cancelled : atoms().answered;
+}
+
+ERL_NIF_TERM call_look_out(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  ErlNifSInt64 for_ns{};
+  if (enif_get_int64(env, argv[1], &for_ns) == 0 || for_ns < 0 || for_ns > kLongestLook_ns) {
+    throw BadArg();
+  }
+  ERL_NIF_TERM result = atoms().empty;
+  get_call(env, argv[0])->look_out(env, for_ns, &result);
+  return result;
 }
 
 ERL_NIF_TERM call_answer(ErlNifEnv* env, const ERL_NIF_TERM* argv) {

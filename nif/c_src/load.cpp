@@ -64,6 +64,7 @@ ErlNifFunc functions[] = {
     {"context_finish",                1, guarded<context_finish>,                0},  // Only asks.
     {"context_stop",                  1, guarded<context_stop>,                  0},  // Only asks.
     {"call_cancel",                   1, guarded<call_cancel>,                   0},
+    {"call_look_out",                 2, guarded<call_look_out>,                 0},  // 50 us at most.
     {"call_answer",                   2, guarded<call_answer>,                   0},
 
     // Event loops of Erlang: no Python.

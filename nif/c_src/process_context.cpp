@@ -354,16 +354,51 @@ Status ProcessContext::serve() noexcept {
       if (now_ns() >= kill_at) return Status::closed;
       continue;
     }
-    FrameHead head{};
-    std::span<const std::uint8_t> rest;
-    if (status == Status::ok) {
-      status = read_frame(frame.bytes(), &head, &rest) ? take(head, rest) : Status::corrupt;
-      if (const Ref<InboxRelay> inbox = std::exchange(new_inbox_, {})) inbox->open();
-    }
+    if (status == Status::ok) status = deal_with(frame);
     if (status != Status::ok) return status;
     frame.clear();
     if (kill_at != kNoDeadline && now_ns() >= kill_at) return Status::closed;
   }
+}
+
+void ProcessContext::look_out(std::int64_t for_ns) noexcept {
+  Link::Look look(*link_);
+  if (!look || take_some(look) || for_ns <= 0) return;
+  std::int64_t const until = now_ns() + for_ns;
+  do {
+    for (int each = 0; each < 16; ++each) {
+      if (take_some(look) || !look) return;
+      for (int pause = 0; pause < 4; ++pause) spin_pause(0);
+    }
+  } while (now_ns() < until);
+}
+
+/// Whether something was there.
+bool ProcessContext::take_some(Link::Look& look) noexcept {
+  if (!look.is_something_there()) return false;
+  Message frame;
+  std::size_t bytes = 0;
+  for (int taken = 0; taken < kMostTaken && bytes < kMostBytes / 4; ++taken) {
+    Status status = look.take(frame, kMostBytes);
+    if (status == Status::empty || status == Status::out_of_memory) break;
+    bytes += frame.size();
+    if (status == Status::ok) status = deal_with(frame);
+    if (status != Status::ok) {
+      look.give_up();
+      break;
+    }
+    frame.clear();
+  }
+  return true;
+}
+
+Status ProcessContext::deal_with(const Message& frame) noexcept {
+  FrameHead head{};
+  std::span<const std::uint8_t> rest;
+  const Status status =
+      read_frame(frame.bytes(), &head, &rest) ? take(head, rest) : Status::corrupt;
+  if (const Ref<InboxRelay> inbox = std::exchange(new_inbox_, {})) inbox->open();
+  return status;
 }
 
 Status ProcessContext::take(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept {

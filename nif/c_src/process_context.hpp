@@ -42,7 +42,8 @@ class ProcessContext final : public Context, private wire::Porter {
 
   [[nodiscard]] Status submit(Message& request) noexcept override;
   [[nodiscard]] Status submit_nested(Message& request) noexcept override;
-  [[nodiscard]] bool copies_pinned() const noexcept override { return true; }
+  [[nodiscard]] bool is_remote() const noexcept override { return true; }
+  void look_out(std::int64_t for_ns) noexcept override;
   void interrupt(const Ref<Call>& only = {}) noexcept override;
   void finish() noexcept override { tell(FrameKind::finish); }
   void stop() noexcept override;
@@ -59,6 +60,9 @@ class ProcessContext final : public Context, private wire::Porter {
     std::uint32_t next_free = 0;
   };
   static constexpr std::uint32_t kNoPlace = UINT32_MAX;
+  /// What a scheduler takes of what the worker says at once: so many frames, of so many bytes.
+  static constexpr int kMostTaken = 16;
+  static constexpr std::size_t kMostBytes = std::size_t{72} * 1024;
   /// Threads of a worker that call Erlang. Each costs us a queue.
   static constexpr std::size_t kMostInboxes = 10'000;
 
@@ -81,6 +85,8 @@ class ProcessContext final : public Context, private wire::Porter {
 
   void run() noexcept;
   [[nodiscard]] Status serve() noexcept;
+  [[nodiscard]] bool take_some(Link::Look& look) noexcept;
+  [[nodiscard]] Status deal_with(const Message& frame) noexcept;
   [[nodiscard]] Status take(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept;
   [[nodiscard]] Status take_answer(const FrameHead& head,
                                    std::span<const std::uint8_t> term) noexcept;

@@ -42,6 +42,8 @@
 -define(PATIENCE_MS, 2000).
 %% How long a call may take before its caller watches the context.
 -define(SOON_MS, 1).
+%% How long a caller looks at a time for the answer of another process.
+-define(TURN_NS, 10000).
 
 %% @doc Starts a context that belongs to no pool.
 -spec new() -> {ok, pid()} | {error, term()}.
@@ -163,6 +165,7 @@ request(Context, Operation, Arguments, Timeout) ->
             Ref = make_ref(),
             case submit_to(Native, Operation, Arguments, Ref) of
                 {ok, Call} -> await(Context, Native, Call, Ref, Timeout);
+                {remote, Call} -> await_remote(Context, Native, Call, Ref, Timeout);
                 {error, _} = Error -> Error
             end;
         error ->
@@ -176,8 +179,8 @@ submit(Context, Operation, Arguments, Ref) ->
     case lookup(Context) of
         {ok, Native} ->
             case submit_to(Native, Operation, Arguments, Ref) of
-                {ok, _Call} -> ok;
-                {error, _} = Error -> Error
+                {error, _} = Error -> Error;
+                {_OkOrRemote, _Call} -> ok
             end;
         error ->
             {error, {context_died, noproc}}
@@ -209,6 +212,31 @@ look(Context, Native, Call, Ref, Timeout, Spin, Looks) ->
     after 0 ->
         erlang:yield(),
         look(Context, Native, Call, Ref, Timeout, Spin, py_spin:goes_on(Looks))
+    end.
+
+%% What runs in another process answers through memory where its caller can look itself: in short
+%% turns, which keep a scheduler busy, and between which others have theirs.
+await_remote(Context, Native, Call, Ref, Timeout) ->
+    Spin = py_spin:mine(),
+    look_out(Context, Native, Call, Ref, Timeout, Spin, Spin).
+
+look_out(Context, Native, Call, Ref, Timeout, Spin, Left) when Left =< 0 ->
+    ok = py_spin:keep(py_spin:miss(Spin)),
+    await_soon(Context, Native, Call, Ref, Timeout);
+look_out(Context, Native, Call, Ref, Timeout, Spin, Left) ->
+    case py_nif:call_look_out(Call, ?TURN_NS) of
+        empty ->
+            receive
+                {Ref, Result} ->
+                    ok = py_spin:keep(py_spin:hit(Spin)),
+                    Result
+            after 0 ->
+                erlang:yield(),
+                look_out(Context, Native, Call, Ref, Timeout, Spin, Left - ?TURN_NS)
+            end;
+        Result ->
+            ok = py_spin:keep(py_spin:hit(Spin)),
+            Result
     end.
 
 %% Short calls do without a monitor: it would wake the context's process twice for each.

@@ -192,6 +192,108 @@ bool Uplink::answered(std::uint64_t id, Call::Outcome outcome, const Message& te
          link_->send(failure) == Status::ok;
 }
 
+// The context's thread
+// ------------------------------------------------------------------------------------------------
+
+Status Uplink::try_take(Message& request) noexcept {
+  Link::Look look(*link_);
+  return look ? next_request(look, request) : context_->requests().try_receive(request);
+}
+
+Status Uplink::take(Message& request) noexcept {
+  Channel& queue = context_->requests();
+  Link::Look look(*link_);
+  if (!look) {
+    // The thread that listens is at it, and puts what comes into the queue.
+    ThreadWaiter waiter;
+    auto woken = ThreadWaiter::Wake::fired;
+    return queue.receive(request, kNoDeadline, waiter, &woken);
+  }
+  Status status = next_request(look, request);
+  if (status != Status::empty || !look) return status;
+  std::int64_t const started = now_ns();
+  const auto is_there = [&] {
+    return look.is_something_there() || queue.size() != 0 || queue.is_closed();
+  };
+  status = spin_.spin(started, kNoDeadline, is_there) ? next_request(look, request)
+                                                      : sleep(look, request);
+  spin_.learn(now_ns() - started);
+  return status;
+}
+
+/// What the thread that listens has put into the queue came before what is still there.
+Status Uplink::next_request(Link::Look& look, Message& request) noexcept {
+  Channel& queue = context_->requests();
+  Message frame;
+  for (;;) {
+    const Status queued = queue.try_receive(request);
+    if (queued != Status::empty || !look) return queued;
+    const Status status = look.take(frame, kMostTaken);
+    if (status == Status::corrupt) look.give_up();
+    if (status == Status::out_of_memory || (status == Status::empty && look)) return status;
+    if (status != Status::ok) continue;  // The thread that listens takes it.
+    FrameHead head{};
+    std::span<const std::uint8_t> rest;
+    if (read_frame(frame.bytes(), &head, &rest)) {
+      if (head.kind == FrameKind::request && !queue.is_closed()) {
+        read_request(head, rest, request);
+        return Status::ok;
+      }
+      deal_with(head, rest);
+    }
+    frame.clear();
+  }
+}
+
+Status Uplink::sleep(Link::Look& look, Message& request) noexcept {
+  WaitList& line = context_->requests().data_waiters();
+  line.add(waiter_);
+  Status status = Status::empty;
+  if (look.lie_down()) {
+    status = context_->requests().receive_or_wait(request);
+    if (status == Status::empty) look.sleep();
+  }
+  waiter_.leave(line);
+  WaitList::forget_place(waiter_);
+  return status;
+}
+
+bool LookWaiter::fire() noexcept {
+  Link& link = link_;
+  has_fired_.store(1, order::release("W3"));  // From here on it may be in line again.
+  link.rouse_looker();
+  return true;
+}
+
+void LookWaiter::leave(WaitList& list) noexcept {
+  if (list.remove(*this)) return;
+  for (unsigned turn = 0; has_fired_.load(order::acquire("W3")) == 0; ++turn) spin_pause(turn);
+  has_fired_.store(0, order::relaxed);
+}
+
+/// Delivers what comes for any thread, so that the one that listens need not be woken for it.
+bool Uplink::look_out(std::int64_t until_ns, const ThreadWaiter* me,
+                      const Channel& inbox) noexcept {
+  Link::Look look(*link_);
+  if (!look) return false;
+  Message frame;
+  const auto has_come = [&] { return inbox.size() != 0 || inbox.is_closed(); };
+  do {
+    for (int each = 0; each < 16; ++each) {
+      if (look.is_something_there()) {
+        if (look.take(frame, kMostTaken) != Status::ok) return has_come();
+        FrameHead head{};
+        std::span<const std::uint8_t> rest;
+        if (read_frame(frame.bytes(), &head, &rest)) deal_with(head, rest);
+        frame.clear();
+      }
+      if (has_come() || (me != nullptr && me->interrupted())) return true;
+      for (int pause = 0; pause < 4; ++pause) spin_pause(0);
+    }
+  } while (now_ns() < until_ns);
+  return false;
+}
+
 // What the VM says
 // ------------------------------------------------------------------------------------------------
 
@@ -202,7 +304,7 @@ void Uplink::run() noexcept {
       case Status::ok: {
         FrameHead head{};
         std::span<const std::uint8_t> rest;
-        if (read_frame(frame.bytes(), &head, &rest)) take(head, rest);
+        if (read_frame(frame.bytes(), &head, &rest)) deal_with(head, rest);
         frame.clear();
         break;
       }
@@ -217,7 +319,7 @@ void Uplink::run() noexcept {
   }
 }
 
-void Uplink::take(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept {
+void Uplink::deal_with(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept {
   switch (head.kind) {
     case FrameKind::request:
     case FrameKind::nested:
@@ -239,15 +341,20 @@ void Uplink::take(const FrameHead& head, std::span<const std::uint8_t> rest) noe
   }
 }
 
-/// What cannot be taken is dropped, and a call that is dropped says so.
-void Uplink::take_request(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept {
+void Uplink::read_request(const FrameHead& head, std::span<const std::uint8_t> rest,
+                          Message& request) noexcept {
   caller_ = head.id;
   wants_traceback_ = head.detail != 0;
-  Message request;
   while (wire::from_portable(rest, *this, request) == Status::out_of_memory) {
     request.clear();
     sched_yield();  // Somebody else may free some; whoever calls waits.
   }
+}
+
+/// What cannot be taken is dropped, and a call that is dropped says so.
+void Uplink::take_request(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept {
+  Message request;
+  read_request(head, rest, request);
   (void)(head.kind == FrameKind::nested ? context_->submit_nested(request)
                                         : context_->submit(request));
 }

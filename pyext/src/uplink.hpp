@@ -8,11 +8,14 @@
 #include <vector>
 
 #include "penstock/channel.hpp"
-#include "penstock/context.hpp"
 #include "penstock/frame.hpp"
 #include "penstock/host.hpp"
 #include "penstock/link.hpp"
 #include "penstock/portable.hpp"
+#include "penstock/python/runtime.hpp"
+#include "penstock/spin.hpp"
+#include "penstock/waiter.hpp"
+#include "request_source.hpp"
 
 namespace penstock::python {
 
@@ -35,19 +38,35 @@ class AtomTable {
   std::vector<const std::string*> names_;
 };
 
+/// Has a thread that sleeps on a Link's word wait in a line as well.
+///
+/// Threads: leave() the one that waits.
+class LookWaiter final : public Waiter {
+ public:
+  explicit LookWaiter(Link& link) noexcept : link_(link) {}
+  /// Leaves the line, whatever happened.
+  void leave(WaitList& list) noexcept;
+
+ private:
+  bool fire() noexcept override;
+  Link& link_;
+  Atomic<std::uint32_t> has_fired_{0};
+};
+
 /// A worker process's end of its Link: what the VM is to Python code there, and where requests come
 /// from. Its counterpart is nif::ProcessContext.
 ///
-///   main thread ◄── requests ── thread that receives ◄── Link ◄── VM
-///   any thread ──────────────── send, answers ─────────► Link ──► VM
+///   main thread ◄──── requests, while it has nothing to do ───── Link ◄── VM
+///   main thread ◄── queue ◄── thread that listens, meanwhile ◄── Link ◄── VM
+///   any thread ──────────────── send, answers ─────────────────► Link ──► VM
 ///
 /// Lives as long as the process, which ends when the VM does.
 ///
 /// Threads: any. whereis() blocks for a round trip, everything else never does.
-class Uplink final : public Host, private wire::Porter {
+class Uplink final : public Host, public RequestSource, private wire::Porter {
  public:
-  Uplink(Ref<Link> link, Ref<penstock::Context> context) noexcept
-      : link_(std::move(link)), context_(std::move(context)) {}
+  Uplink(Ref<Link> link, Ref<Context> context) noexcept
+      : link_(std::move(link)), context_(std::move(context)), waiter_(*link_) {}
 
   [[nodiscard]] Status send(std::span<const std::uint8_t> pid, const Message& message,
                             const Channel* inbox = nullptr) noexcept override;
@@ -56,6 +75,12 @@ class Uplink final : public Host, private wire::Porter {
   [[nodiscard]] std::size_t atom_name(std::uint64_t word, std::span<char> name,
                                       bool* ok) noexcept override;
 
+  [[nodiscard]] bool look_out(std::int64_t until_ns, const ThreadWaiter* me,
+                              const Channel& inbox) noexcept override;
+
+  [[nodiscard]] Status try_take(Message& request) noexcept override;
+  [[nodiscard]] Status take(Message& request) noexcept override;
+
   /// Receives until the VM is gone, and then ends the process.
   [[noreturn]] void run() noexcept;
   /// A frame with nothing but its head.
@@ -63,6 +88,10 @@ class Uplink final : public Host, private wire::Porter {
 
  private:
   friend class RemoteCall;
+  /// Twice a wake-up.
+  static constexpr std::uint32_t kSpin_ns = 50'000;
+  /// What a thread with other things to do takes itself.
+  static constexpr std::size_t kMostTaken = std::size_t{256} * 1024;
   struct Question;
 
   // wire::Porter
@@ -72,7 +101,11 @@ class Uplink final : public Host, private wire::Porter {
                                  Ref<Object>* object) noexcept override;
   [[nodiscard]] bool is_pid(std::uint64_t /*word*/) noexcept override { return true; }
 
-  void take(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept;
+  [[nodiscard]] Status next_request(Link::Look& look, Message& request) noexcept;
+  [[nodiscard]] Status sleep(Link::Look& look, Message& request) noexcept;
+  void deal_with(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept;
+  void read_request(const FrameHead& head, std::span<const std::uint8_t> rest,
+                    Message& request) noexcept;
   void take_request(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept;
   void take_inbox(std::uint64_t id, std::span<const std::uint8_t> rest) noexcept;
   void lose_inbox(std::uint64_t id) noexcept;
@@ -84,10 +117,14 @@ class Uplink final : public Host, private wire::Porter {
   void forget(std::uint64_t id) noexcept;
 
   const Ref<Link> link_;
-  const Ref<penstock::Context> context_;
+  const Ref<Context> context_;
   AtomTable atoms_;
 
-  // Of the request that is being received.
+  // The context's thread's.
+  LookWaiter waiter_;
+  SpinBudget spin_{kSpin_ns};
+
+  // Of the request that is being received, by whoever does that.
   std::uint64_t caller_ = 0;
   bool wants_traceback_ = false;
 

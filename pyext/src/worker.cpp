@@ -94,14 +94,12 @@ PyObject* serve(PyObject* module, PyObject* argument) {
     return nullptr;
   }
   Ref<Context> context = Context::adopt_this_thread(process);
-  auto* const uplink = context ? new (std::nothrow) Uplink(
-                                     std::move(link), Ref<penstock::Context>::borrow(context.get()))
-                               : nullptr;
+  auto* const uplink = context ? new (std::nothrow) Uplink(std::move(link), context) : nullptr;
   if (uplink == nullptr) return PyErr_NoMemory();
   set_host(uplink);
   if (!start_receiving(*uplink)) return nullptr;
   uplink->tell(FrameKind::ready);
-  context->serve_here();
+  context->serve_here(*uplink);
   {
     const GilRelease released;
     runtime_thread()->leave();

@@ -11,6 +11,7 @@
 namespace penstock {
 
 class Channel;
+class ThreadWaiter;
 
 /// All that Python knows about Erlang. Implemented by the NIF inside the VM, by the uplink in a
 /// worker process; absent in a plain python3.
@@ -33,6 +34,14 @@ class Host {
   /// *ok false if that is not an atom.
   [[nodiscard]] virtual std::size_t atom_name(std::uint64_t word, std::span<char> name,
                                               bool* ok) noexcept = 0;
+
+  /// For a thread that waits for something in its `inbox`: delivers what comes from Erlang, until
+  /// `until_ns` of CLOCK_MONOTONIC, something is there, or `me` is interrupted; true: one of these.
+  /// False also if it comes without that.
+  [[nodiscard]] virtual bool look_out(std::int64_t /*until_ns*/, const ThreadWaiter* /*me*/,
+                                      const Channel& /*inbox*/) noexcept {
+    return false;
+  }
 
  protected:
   Host() = default;
