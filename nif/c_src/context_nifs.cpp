@@ -119,6 +119,14 @@ const Ref<NifCall>& get_call(ErlNifEnv* env, ERL_NIF_TERM term) {
   return resource->call();
 }
 
+std::int64_t get_look(ErlNifEnv* env, ERL_NIF_TERM term) {
+  ErlNifSInt64 for_ns{};
+  if (enif_get_int64(env, term, &for_ns) == 0 || for_ns < 0 || for_ns > kLongestLook_ns) {
+    throw BadArg();
+  }
+  return for_ns;
+}
+
 std::string get_text(ErlNifEnv* env, ERL_NIF_TERM term) {
   ErlNifBinary binary{};
   if (enif_inspect_binary(env, term, &binary) == 0) throw BadArg();
@@ -321,12 +329,8 @@ ERL_NIF_TERM call_cancel(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 }
 
 ERL_NIF_TERM call_look_out(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
-  ErlNifSInt64 for_ns{};
-  if (enif_get_int64(env, argv[1], &for_ns) == 0 || for_ns < 0 || for_ns > kLongestLook_ns) {
-    throw BadArg();
-  }
   ERL_NIF_TERM result = atoms().empty;
-  get_call(env, argv[0])->look_out(env, for_ns, &result);
+  get_call(env, argv[0])->look_out(env, get_look(env, argv[1]), &result);
   return result;
 }
 
@@ -347,6 +351,13 @@ ERL_NIF_TERM context_interrupt(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 ERL_NIF_TERM context_interrupt_call(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   get_context(env, argv[0]).context().interrupt(Ref<Call>::borrow(get_call(env, argv[1]).get()));
   return atoms().ok;
+}
+
+ERL_NIF_TERM context_look_out(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  Context& context = get_context(env, argv[0]).context();
+  std::int64_t const for_ns = get_look(env, argv[1]);
+  if (context.is_remote()) context.look_out(for_ns);
+  return context.is_remote() ? atoms().remote : atoms().ok;
 }
 
 ERL_NIF_TERM context_finish(ErlNifEnv* env, const ERL_NIF_TERM* argv) {

@@ -23,7 +23,7 @@ Body buffer_new, buffer_write, buffer_write_wait, buffer_write_again, buffer_clo
 // context_nifs.cpp
 Body runtime_start, runtime_version, runtime_features, set_stopped;
 Body context_new, process_new, context_submit, context_interrupt, context_interrupt_call,
-    context_finish, context_stop;
+    context_look_out, context_finish, context_stop;
 Body call_cancel, call_look_out;
 Body call_answer;
 // event_loop_nifs.cpp

@@ -24,6 +24,9 @@
 %% A handler that has had nothing to do for so long lets go of what its last call left behind.
 -define(IDLE_MS, 1000).
 
+%% How long a handler looks at a time for what another process says.
+-define(TURN_NS, 10000).
+
 -type inbox() :: py_channel:channel().
 -type failure() :: {error | throw | exit, Text :: binary(), Reason :: term(), Stack :: binary()}.
 
@@ -94,25 +97,49 @@ start(Fun, Tag) ->
 %% Ends with the thread's process, but not before it has done what it does.
 handle_first(Inbox, Caller, Call) ->
     Monitor = erlang:monitor(process, Caller),
-    handle(Inbox, Monitor, Call, py_spin:new()).
+    handle(Inbox, Monitor, Call, from(Call, {[], error}), py_spin:new()).
 
-handle(Inbox, Monitor, {penstock_call, Id, Name, Args, Path}, Spin) ->
+%% The context whose thread calls, the last that waits, if that is in another process. As a rule it
+%% is the one of the last call.
+from({penstock_call, _, _, _, Path}, {Path, _} = From) -> From;
+from({penstock_call, _, _, _, []}, _) -> {[], error};
+from({penstock_call, _, _, _, Path}, _) -> {Path, py_context:remote(lists:last(Path))}.
+
+handle(Inbox, Monitor, {penstock_call, Id, Name, Args, Path}, From, Spin) ->
     answer(Inbox, Id, self(), Name, run(Name, Args, Path)),
-    look(Inbox, Monitor, Spin, py_spin:start(Spin)).
-
-look(Inbox, Monitor, Spin, none) ->
-    wait(Inbox, Monitor, py_spin:miss(Spin));
-look(Inbox, Monitor, Spin, Looks) ->
-    receive
-        {penstock_call, _, _, _, _} = Next -> handle(Inbox, Monitor, Next, py_spin:hit(Spin))
-    after 0 ->
-        erlang:yield(),
-        look(Inbox, Monitor, Spin, py_spin:goes_on(Looks))
+    case From of
+        {_, {ok, _}} -> look_out(Inbox, Monitor, From, Spin, Spin);
+        {_, error} -> look(Inbox, Monitor, From, Spin, py_spin:start(Spin))
     end.
 
-wait(Inbox, Monitor, Spin) ->
+%% As py_context does.
+look_out(Inbox, Monitor, From, Spin, Left) when Left =< 0 ->
+    wait(Inbox, Monitor, From, py_spin:miss(Spin));
+look_out(Inbox, Monitor, {_, {ok, Context}} = From, Spin, Left) ->
+    remote = py_nif:context_look_out(Context, ?TURN_NS),
     receive
-        {penstock_call, _, _, _, _} = Next -> handle(Inbox, Monitor, Next, Spin);
+        {penstock_call, _, _, _, _} = Next ->
+            handle(Inbox, Monitor, Next, from(Next, From), py_spin:hit(Spin))
+    after 0 ->
+        erlang:yield(),
+        look_out(Inbox, Monitor, From, Spin, Left - ?TURN_NS)
+    end.
+
+look(Inbox, Monitor, From, Spin, none) ->
+    wait(Inbox, Monitor, From, py_spin:miss(Spin));
+look(Inbox, Monitor, From, Spin, Looks) ->
+    receive
+        {penstock_call, _, _, _, _} = Next ->
+            handle(Inbox, Monitor, Next, from(Next, From), py_spin:hit(Spin))
+    after 0 ->
+        erlang:yield(),
+        look(Inbox, Monitor, From, Spin, py_spin:goes_on(Looks))
+    end.
+
+wait(Inbox, Monitor, From, Spin) ->
+    receive
+        {penstock_call, _, _, _, _} = Next ->
+            handle(Inbox, Monitor, Next, from(Next, From), Spin);
         penstock_release -> ok;
         {'DOWN', Monitor, process, _Caller, _Reason} -> ok
     after ?IDLE_MS ->
@@ -123,7 +150,8 @@ wait(Inbox, Monitor, Spin) ->
 -spec handle_next(inbox(), reference()) -> ok.
 handle_next(Inbox, Monitor) ->
     receive
-        {penstock_call, _, _, _, _} = Next -> handle(Inbox, Monitor, Next, py_spin:new());
+        {penstock_call, _, _, _, _} = Next ->
+            handle(Inbox, Monitor, Next, from(Next, {[], error}), py_spin:new());
         penstock_release -> ok;
         {'DOWN', Monitor, process, _Caller, _Reason} -> ok
     end.

@@ -11,7 +11,8 @@
 -export([new/0, new/1, start_link/2, stop/1, mode/1, os_pid/1]).
 -export([call/4, call/5, eval/2, eval/3, exec/2]).
 -export([request/4, submit/4, interrupt/1]).
--export([start_link/1, create_table/0, lookup/1, at/1, forget/2, announce_stop/0, stop_all/0]).
+-export([start_link/1, create_table/0, lookup/1, remote/1, at/1, forget/2, announce_stop/0,
+         stop_all/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([result/0, place/0, mode/0, kind/0, opts/0]).
 
@@ -287,6 +288,14 @@ create_table() ->
 lookup(Context) ->
     case rows(Context) of
         [{_, Native}] -> {ok, Native};
+        [] -> error
+    end.
+
+%% @private Likewise, if it runs in another process.
+-spec remote(pid()) -> {ok, py_nif:context()} | error.
+remote(Context) ->
+    case rows({os_pid, Context}) of
+        [_] -> lookup(Context);
         [] -> error
     end.
 

@@ -16,7 +16,8 @@
          buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -export([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -export([context_new/2, process_new/5, context_submit/5, context_interrupt/1, context_interrupt/2,
-         context_finish/1, context_stop/1, call_cancel/1, call_look_out/2, call_answer/2]).
+         context_look_out/2, context_finish/1, context_stop/1, call_cancel/1, call_look_out/2,
+         call_answer/2]).
 -export([event_loop_new/0, event_loop_destroy/1, event_loop_set_worker/2, event_loop_wakeup/1,
          event_loop_dispatch/3, poll_events/2, get_pending/1, add_reader/3, add_writer/3,
          remove_reader/2, remove_writer/2, start_reader/1, start_writer/1, stop_reader/1,
@@ -41,7 +42,8 @@
        buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -nifs([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -nifs([context_new/2, process_new/5, context_submit/5, context_interrupt/1, context_interrupt/2,
-       context_finish/1, context_stop/1, call_cancel/1, call_look_out/2, call_answer/2]).
+       context_look_out/2, context_finish/1, context_stop/1, call_cancel/1, call_look_out/2,
+       call_answer/2]).
 -nifs([event_loop_new/0, event_loop_destroy/1, event_loop_set_worker/2, event_loop_wakeup/1,
        event_loop_dispatch/3, poll_events/2, get_pending/1, add_reader/3, add_writer/3,
        remove_reader/2, remove_writer/2, start_reader/1, start_writer/1, stop_reader/1,
@@ -284,6 +286,11 @@ context_interrupt(_Context) -> erlang:nif_error(not_loaded).
 %% @doc The same, only if the context still runs that call.
 -spec context_interrupt(context(), call()) -> ok.
 context_interrupt(_Context, _Call) -> erlang:nif_error(not_loaded).
+
+%% @doc Has what a context in another process says delivered, as `call_look_out/2' does: `remote'.
+%% `ok': it is in this one, and there is nothing to be done.
+-spec context_look_out(context(), For :: non_neg_integer()) -> ok | remote.
+context_look_out(_Context, _For) -> erlang:nif_error(not_loaded).
 
 %% @doc Refuses further requests; what is queued still runs. An event loop ends: what runs there is
 %% answered with `{error, {context_died, stopped}}'.
