@@ -35,11 +35,9 @@ constexpr std::uint64_t kLast = 1, kFollowed = 0;
 /// Two of them fit into a ring, so that one is read while the next is written.
 constexpr std::size_t kPiece = 256 * 1024;
 
-/// In the worker what comes meanwhile waits for as long, if the thread that looks has begun
-/// something long. In the VM a burst of answers does, where nobody looks.
-constexpr std::int64_t kWorkerNap_ns = 1'000'000;
-constexpr std::int64_t kNap_ns = 100'000;
-/// Frames that make a burst.
+/// What comes meanwhile waits for as long, if nobody looks.
+constexpr std::int64_t kNap_ns = 50'000;
+/// Frames in that time that make a burst.
 constexpr std::uint32_t kBurst = 4;
 
 constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
@@ -215,13 +213,15 @@ Status Link::receive(Message& frame, std::int64_t deadline_ns) noexcept {
   for (;;) {
     lock_role();
     if (is_corrupt_.load(order::relaxed) != 0) return Status::corrupt;
-    if (const Status status = take(frame); status != Status::empty) {
-      ++taken_;
-      return status;
+    if (!is_only_watching()) {
+      if (const Status status = take(frame); status != Status::empty) {
+        ++taken_;
+        return status;
+      }
+      is_inside_ = frame.size() != 0;
+      if (is_stuck_.load(order::relaxed) != 0) pump();
+      if (is_gone_) return Status::closed;
     }
-    is_inside_ = frame.size() != 0;
-    if (is_stuck_.load(order::relaxed) != 0) pump();
-    if (is_gone_) return Status::closed;
     if (const Status status = sleep(deadline_ns); status != Status::ok) return status;
   }
 }
@@ -230,7 +230,13 @@ void Link::lock_role() noexcept {
   if (has_role_) return;
   role_.lock();
   has_role_ = true;
-  is_left_ = is_napping_ = false;
+  is_napping_ = false;
+}
+
+/// After a nap, if somebody has looked meanwhile, and will again.
+bool Link::is_only_watching() noexcept {
+  if (std::exchange(has_heard_, true) || is_left_ || is_gone_) return false;
+  return briefly_ != briefly_then_;
 }
 
 /// ok, empty, corrupt or out_of_memory.
@@ -281,15 +287,15 @@ bool Link::is_worth_a_look() noexcept {
 /// ok: look again; else what receive() is to return.
 Status Link::sleep(std::int64_t deadline_ns) noexcept {
   std::int64_t const nap = nap_ns();
+  is_left_ = false;
   taken_ = 0;
-  looks_seen_ = looks_;
+  looked_up_then_ = looked_up_;
+  briefly_then_ = briefly_;
   Doorbell& bell = mine().bell;
-  // Nobody in the VM sleeps like that, whatever the other end may have written.
-  const bool has_sleeper = side_ == Side::worker && bell.asleep() == Doorbell::looker;
   if (nap != 0) {
     is_napping_ = true;
-    bell.stay_up();
-  } else if (!has_sleeper) {
+    if (!has_sleeper()) bell.stay_up();
+  } else if (!has_sleeper()) {
     bell.lie_down(Doorbell::listener);
     if (is_worth_a_look()) {
       bell.stay_up();
@@ -298,21 +304,25 @@ Status Link::sleep(std::int64_t deadline_ns) noexcept {
   }
   has_role_ = false;
   role_.unlock();
-  if (nap == 0) return hear(deadline_ns);
-  std::int64_t const until = now_ns() + nap;
-  const Status status = hear(std::min(until, deadline_ns));
-  return status == Status::empty && now_ns() < deadline_ns ? Status::ok : status;
+  std::int64_t const until = nap == 0 ? deadline_ns : std::min(now_ns() + nap, deadline_ns);
+  const Heard heard = hear(until);
+  has_heard_ = heard != Heard::nothing;
+  if (heard == Heard::wake) return Status::empty;
+  return heard == Heard::nothing && now_ns() >= deadline_ns ? Status::empty : Status::ok;
+}
+
+/// Nobody in the VM sleeps like that, whatever the other end may have written.
+bool Link::has_sleeper() const noexcept {
+  return side_ == Side::worker && mine().bell.asleep() == Doorbell::looker;
 }
 
 /// How long it may do without a bell; 0: it may not.
 std::int64_t Link::nap_ns() noexcept {
-  if (side_ == Side::vm) return taken_ >= kBurst ? kNap_ns : 0;
-  const bool has_sleeper = mine().bell.asleep() == Doorbell::looker;
-  return !has_sleeper && looks_ != looks_seen_ ? kWorkerNap_ns : 0;
+  if (side_ == Side::worker) return briefly_ != briefly_then_ ? kBrief_ns : 0;
+  return taken_ != 0 && taken_ + (looked_up_ - looked_up_then_) >= kBurst ? kNap_ns : 0;
 }
 
-/// ok, or empty: woken, or the deadline has passed.
-Status Link::hear(std::int64_t deadline_ns) noexcept {
+Link::Heard Link::hear(std::int64_t deadline_ns) noexcept {
   // Of a process that is not watched poll() says nothing.
   pollfd fds[] = {{socket_, POLLIN, 0}, {event_, POLLIN, 0}, {process_, POLLIN, 0}};
   timespec left{};
@@ -322,8 +332,8 @@ Status Link::hear(std::int64_t deadline_ns) noexcept {
   }
   const int found =
       ::ppoll(fds, std::size(fds), deadline_ns == kNoDeadline ? nullptr : &left, nullptr);
-  if (found < 0) return Status::ok;  // A signal.
-  if (found == 0) return now_ns() < deadline_ns ? Status::ok : Status::empty;
+  if (found < 0) return Heard::bell;  // A signal: look again.
+  if (found == 0) return Heard::nothing;
   if (fds[0].revents != 0) {
     char bells[64];
     const ssize_t count = ::recv(socket_, bells, sizeof bells, MSG_DONTWAIT);
@@ -332,7 +342,7 @@ Status Link::hear(std::int64_t deadline_ns) noexcept {
   if (fds[2].revents != 0) is_gone_ = true;
   std::uint64_t events = 0;
   const bool is_woken = fds[1].revents != 0 && ::read(event_, &events, sizeof events) > 0;
-  return is_woken ? Status::empty : Status::ok;
+  return is_woken ? Heard::wake : Heard::bell;
 }
 
 // Looking
@@ -362,17 +372,22 @@ Status Link::Look::take(Message& frame, std::size_t most) noexcept {
   bool is_last = false;
   status = link_.take_piece(frame, &is_last);
   if (status == Status::ok) {
-    ++link_.looks_;
+    ++link_.looked_up_;
     return is_last ? status : Status::corrupt;
   }
   if (status == Status::empty && link_.is_stuck_.load(order::relaxed) != 0) link_.pump();
   return status;
 }
 
-void Link::Look::end() noexcept {
+void Link::Look::end() noexcept { end(false); }
+
+void Link::Look::end_briefly() noexcept { end(true); }
+
+void Link::Look::end(bool is_brief) noexcept {
   if (!std::exchange(has_role_, false)) return;
   bool is_left = false;
-  if (!link_.is_napping_) {
+  if (is_brief) ++link_.briefly_;
+  if (!is_brief || !link_.is_napping_) {
     link_.mine().bell.lie_down(Doorbell::listener);
     is_left = link_.is_worth_a_look();
     if (is_left) link_.mine().bell.stay_up();

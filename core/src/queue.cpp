@@ -177,12 +177,13 @@ bool Queue::is_empty() const noexcept {
 }
 
 Status Queue::take_record(std::uint64_t word, Message& message) noexcept {
-  assert(message.size_ == 0 && message.data_ == message.inside_);
+  assert(message.size_ == 0);
   std::uint64_t payload = payload_bytes(word);
   std::uint8_t* from = head_slab_ + head_offset_ + kWordBytes;
   if ((word & kKindMask) == kBlockRecord) {
     Block block;
     copy_out(&block, from, sizeof block);
+    if (message.data_ != message.inside_) memory::free(message.data_);
     message.data_ = block.data;
     message.size_ = message.capacity_ = block.bytes;
     message.pinned_ = block.pinned;

@@ -106,9 +106,9 @@ void NifCall::finish_with(ERL_NIF_TERM result) noexcept {
   send(env.get(), enif_make_copy(env.get(), result), kUnknownSize);
 }
 
-void NifCall::look_out(ErlNifEnv* env, std::int64_t for_ns, ERL_NIF_TERM* result) noexcept {
+bool NifCall::look_out(ErlNifEnv* env, std::int64_t for_ns, ERL_NIF_TERM* result) noexcept {
   const Awaited awaited(*this, env, result);
-  context_->context().look_out(for_ns);
+  return context_->context().look_out(for_ns);
 }
 
 void NifCall::answer(Outcome outcome, const Message& message) noexcept {

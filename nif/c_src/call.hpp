@@ -31,8 +31,8 @@ class NifCall final : public Call {
   /// answered or cancelled.
   void finish_with(ERL_NIF_TERM result) noexcept;
   /// For a caller whose context is remote: looks for answers, at most `for_ns`. One to this call
-  /// becomes `*result`, a term of `env`, and is not sent.
-  void look_out(ErlNifEnv* env, std::int64_t for_ns, ERL_NIF_TERM* result) noexcept;
+  /// becomes `*result`, a term of `env`, and is not sent. True: some came.
+  bool look_out(ErlNifEnv* env, std::int64_t for_ns, ERL_NIF_TERM* result) noexcept;
   void lose() noexcept override;
 
  private:

@@ -329,9 +329,10 @@ ERL_NIF_TERM call_cancel(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 }
 
 ERL_NIF_TERM call_look_out(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
-  ERL_NIF_TERM result = atoms().empty;
-  get_call(env, argv[0])->look_out(env, get_look(env, argv[1]), &result);
-  return result;
+  ERL_NIF_TERM result{};
+  const bool is_something = get_call(env, argv[0])->look_out(env, get_look(env, argv[1]), &result);
+  if (result != ERL_NIF_TERM{}) return result;
+  return is_something ? atoms().others : atoms().empty;
 }
 
 ERL_NIF_TERM call_answer(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
@@ -356,7 +357,7 @@ ERL_NIF_TERM context_interrupt_call(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 ERL_NIF_TERM context_look_out(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   Context& context = get_context(env, argv[0]).context();
   std::int64_t const for_ns = get_look(env, argv[1]);
-  if (context.is_remote()) context.look_out(for_ns);
+  if (context.is_remote()) (void)context.look_out(for_ns);
   return context.is_remote() ? atoms().remote : atoms().ok;
 }
 

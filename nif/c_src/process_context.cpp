@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 #include <exception>
@@ -262,6 +263,7 @@ Status ProcessContext::token_of(wire::HandleKind kind, Object& object,
     Place& place = places_[index];
     first_free_ = place.next_free;
     place.call = Ref<Call>::borrow(&call);
+    in_hands_.fetch_add(1, order::relaxed);
     *token = std::uint64_t{place.generation} << 32 | index;
     call.set_runner(reinterpret_cast<void*>(*token));
     return Status::ok;
@@ -284,6 +286,7 @@ Ref<Call> ProcessContext::forget_call(std::uint64_t id) noexcept {
   Place& place = places_[index];
   Ref<Call> call = std::exchange(place.call, {});
   if (!call) return {};
+  in_hands_.fetch_sub(1, order::relaxed);
   if (++place.generation == 0) place.generation = 1;  // No call is number 0.
   place.next_free = std::exchange(first_free_, static_cast<std::uint32_t>(index));
   return call;
@@ -361,33 +364,37 @@ Status ProcessContext::serve() noexcept {
   }
 }
 
-void ProcessContext::look_out(std::int64_t for_ns) noexcept {
+bool ProcessContext::look_out(std::int64_t for_ns) noexcept {
   Link::Look look(*link_);
-  if (!look || take_some(look) || for_ns <= 0) return;
-  std::int64_t const until = now_ns() + for_ns;
+  if (!look) return false;
+  if (take_some(look)) return true;
+  if (for_ns == 0) return false;
+  // Others may run as well, who are answered in turns.
+  const bool is_one_of_many = in_hands_.load(order::relaxed) > 1;
+  std::int64_t const until = now_ns() + (is_one_of_many ? std::min(for_ns, kShortLook_ns) : for_ns);
   do {
     for (int each = 0; each < 16; ++each) {
-      if (take_some(look) || !look) return;
+      if (take_some(look)) return true;
       for (int pause = 0; pause < 4; ++pause) spin_pause(0);
     }
   } while (now_ns() < until);
+  return false;
 }
 
 /// Whether something was there.
 bool ProcessContext::take_some(Link::Look& look) noexcept {
   if (!look.is_something_there()) return false;
-  Message frame;
   std::size_t bytes = 0;
   for (int taken = 0; taken < kMostTaken && bytes < kMostBytes / 4; ++taken) {
-    Status status = look.take(frame, kMostBytes);
+    Status status = look.take(frame_, kMostBytes);
     if (status == Status::empty || status == Status::out_of_memory) break;
-    bytes += frame.size();
-    if (status == Status::ok) status = deal_with(frame);
+    bytes += frame_.size();
+    if (status == Status::ok) status = deal_with(frame_);
     if (status != Status::ok) {
       look.give_up();
       break;
     }
-    frame.clear();
+    frame_.reset();
   }
   return true;
 }
@@ -427,12 +434,11 @@ Status ProcessContext::take(const FrameHead& head, std::span<const std::uint8_t>
 Status ProcessContext::take_answer(const FrameHead& head,
                                    std::span<const std::uint8_t> term) noexcept {
   if (head.detail > static_cast<std::uint32_t>(Call::Outcome::ok)) return Status::corrupt;
-  Message answer;
-  const Status status = wire::from_portable(term, *this, answer);
-  if (status != Status::ok) return status;
-  const Ref<Call> call = forget_call(head.id);
-  if (call && call->start()) call->finish(static_cast<Call::Outcome>(head.detail), answer);
-  return Status::ok;
+  const Status status = wire::from_portable(term, *this, answer_);
+  const Ref<Call> call = status == Status::ok ? forget_call(head.id) : Ref<Call>();
+  if (call && call->start()) call->finish(static_cast<Call::Outcome>(head.detail), answer_);
+  answer_.reset();
+  return status;
 }
 
 /// A process that is not there gets nothing, and nobody is told. A call that has no form here, or

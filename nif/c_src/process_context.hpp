@@ -43,7 +43,7 @@ class ProcessContext final : public Context, private wire::Porter {
   [[nodiscard]] Status submit(Message& request) noexcept override;
   [[nodiscard]] Status submit_nested(Message& request) noexcept override;
   [[nodiscard]] bool is_remote() const noexcept override { return true; }
-  void look_out(std::int64_t for_ns) noexcept override;
+  bool look_out(std::int64_t for_ns) noexcept override;
   void interrupt(const Ref<Call>& only = {}) noexcept override;
   void finish() noexcept override { tell(FrameKind::finish); }
   void stop() noexcept override;
@@ -62,6 +62,7 @@ class ProcessContext final : public Context, private wire::Porter {
   static constexpr std::uint32_t kNoPlace = UINT32_MAX;
   /// What a scheduler takes of what the worker says at once: so many frames, of so many bytes.
   static constexpr int kMostTaken = 16;
+  static constexpr std::int64_t kShortLook_ns = 2'000;
   static constexpr std::size_t kMostBytes = std::size_t{72} * 1024;
   /// Threads of a worker that call Erlang. Each costs us a queue.
   static constexpr std::size_t kMostInboxes = 10'000;
@@ -109,13 +110,18 @@ class ProcessContext final : public Context, private wire::Porter {
   const OnExit on_exit_;
   Atomic<std::int64_t> kill_at_ns_{kNoDeadline};  // A worker that was told to stop has until then.
 
+  Atomic<std::uint32_t> in_hands_{0};  // Calls. A hint.
+
   std::mutex mutex_;  // Guards what follows.
   std::vector<Place> places_;
   std::uint32_t first_free_ = kNoPlace;
   std::unordered_map<std::uint64_t, Ref<InboxRelay>> inboxes_;
   bool has_ended_ = false;
 
-  Ref<InboxRelay> new_inbox_;  // Of the frame that is being received.
+  // Of the frame that is being received, by whoever does that.
+  Ref<InboxRelay> new_inbox_;
+  Message frame_;  // Not the thread's.
+  Message answer_;
 };
 
 }  // namespace penstock::nif

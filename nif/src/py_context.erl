@@ -221,23 +221,27 @@ await_remote(Context, Native, Call, Ref, Timeout) ->
     Spin = py_spin:mine(),
     look_out(Context, Native, Call, Ref, Timeout, Spin, Spin).
 
-look_out(Context, Native, Call, Ref, Timeout, Spin, Left) when Left =< 0 ->
-    ok = py_spin:keep(py_spin:miss(Spin)),
-    await_soon(Context, Native, Call, Ref, Timeout);
 look_out(Context, Native, Call, Ref, Timeout, Spin, Left) ->
-    case py_nif:call_look_out(Call, ?TURN_NS) of
+    case py_nif:call_look_out(Call, max(0, min(Left, ?TURN_NS))) of
+        empty when Left =< ?TURN_NS ->
+            ok = py_spin:keep(py_spin:miss(Spin)),
+            await_soon(Context, Native, Call, Ref, Timeout);
         empty ->
-            receive
-                {Ref, Result} ->
-                    ok = py_spin:keep(py_spin:hit(Spin)),
-                    Result
-            after 0 ->
-                erlang:yield(),
-                look_out(Context, Native, Call, Ref, Timeout, Spin, Left - ?TURN_NS)
-            end;
+            look_on(Context, Native, Call, Ref, Timeout, Spin, Left - ?TURN_NS);
+        others ->
+            %% Who delivers what comes for others is of use, however long its own call takes.
+            look_on(Context, Native, Call, Ref, Timeout, Spin, Left);
         Result ->
             ok = py_spin:keep(py_spin:hit(Spin)),
             Result
+    end.
+
+look_on(Context, Native, Call, Ref, Timeout, Spin, Left) ->
+    receive
+        {Ref, Result} -> Result
+    after 0 ->
+        erlang:yield(),
+        look_out(Context, Native, Call, Ref, Timeout, Spin, Left)
     end.
 
 %% Short calls do without a monitor: it would wake the context's process twice for each.

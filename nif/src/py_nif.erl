@@ -308,9 +308,9 @@ call_cancel(_Call) -> erlang:nif_error(not_loaded).
 
 %% @doc Looks for answers of the process that runs the call, for at most that many nanoseconds, up
 %% to 50,000, and returns when there were some: the call's own, which then does not come as a
-%% message, or `empty'. Only the caller may.
+%% message, or `others'; else `empty'. Only the caller may.
 -spec call_look_out(call(), For :: non_neg_integer()) ->
-    ok | {ok, term()} | {error, term()} | empty.
+    ok | {ok, term()} | {error, term()} | others | empty.
 call_look_out(_Call, _For) -> erlang:nif_error(not_loaded).
 
 %% @doc Answers a call that runs and was handed to Erlang (erlang.schedule).

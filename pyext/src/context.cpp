@@ -139,8 +139,7 @@ void Context::Thread::tell_start(std::string what_failed) {
 void Context::Thread::serve() {
   const Reachable reachable(*this);
   Executor executor(runtime->state(), interrupts, process, *requests, inbox);
-  for (;;) {
-    Message request;
+  for (Message request;; request.reset()) {
     // One that begins with this request goes on after the next.
     const bool has_chains = executor.has_chains();
     if (!next(request, has_chains)) return;

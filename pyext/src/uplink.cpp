@@ -154,7 +154,9 @@ Status Uplink::object_of(wire::HandleKind kind, std::uint64_t token, Ref<Object>
   if (!call) return Status::out_of_memory;
   try {
     const std::lock_guard lock(mutex_);
-    calls_.emplace(token, call.get());
+    std::size_t const place = place_of(token);
+    if (place >= calls_.size()) calls_.resize(place + 1);
+    calls_[place] = call.get();
   } catch (const std::bad_alloc&) {
     return Status::out_of_memory;
   }
@@ -163,7 +165,7 @@ Status Uplink::object_of(wire::HandleKind kind, std::uint64_t token, Ref<Object>
 }
 
 RemoteCall::~RemoteCall() {
-  uplink_.forget(id_);
+  uplink_.forget(*this);
   if (!is_answered_) uplink_.tell(FrameKind::drop, id_);
 }
 
@@ -171,9 +173,11 @@ void RemoteCall::answer(Outcome outcome, const Message& term) noexcept {
   is_answered_ = uplink_.answered(id_, outcome, term);
 }
 
-void Uplink::forget(std::uint64_t id) noexcept {
+/// The next call of its place may have come already.
+void Uplink::forget(const RemoteCall& call) noexcept {
   const std::lock_guard lock(mutex_);
-  calls_.erase(id);
+  std::size_t const place = place_of(call.id());
+  if (place < calls_.size() && calls_[place] == &call) calls_[place] = nullptr;
 }
 
 bool Uplink::answered(std::uint64_t id, Call::Outcome outcome, const Message& term) noexcept {
@@ -197,7 +201,10 @@ bool Uplink::answered(std::uint64_t id, Call::Outcome outcome, const Message& te
 
 Status Uplink::try_take(Message& request) noexcept {
   Link::Look look(*link_);
-  return look ? next_request(look, request) : context_->requests().try_receive(request);
+  if (!look) return context_->requests().try_receive(request);
+  const Status status = next_request(look, request);
+  if (status == Status::ok) look.end_briefly();
+  return status;
 }
 
 Status Uplink::take(Message& request) noexcept {
@@ -210,6 +217,7 @@ Status Uplink::take(Message& request) noexcept {
     return queue.receive(request, kNoDeadline, waiter, &woken);
   }
   Status status = next_request(look, request);
+  if (status == Status::ok) look.end_briefly();
   if (status != Status::empty || !look) return status;
   std::int64_t const started = now_ns();
   const auto is_there = [&] {
@@ -218,30 +226,31 @@ Status Uplink::take(Message& request) noexcept {
   status = spin_.spin(started, kNoDeadline, is_there) ? next_request(look, request)
                                                       : sleep(look, request);
   spin_.learn(now_ns() - started);
+  if (status == Status::ok) look.end_briefly();
   return status;
 }
 
 /// What the thread that listens has put into the queue came before what is still there.
 Status Uplink::next_request(Link::Look& look, Message& request) noexcept {
   Channel& queue = context_->requests();
-  Message frame;
   for (;;) {
     const Status queued = queue.try_receive(request);
     if (queued != Status::empty || !look) return queued;
-    const Status status = look.take(frame, kMostTaken);
+    const Status status = look.take(frame_, kMostTaken);
     if (status == Status::corrupt) look.give_up();
     if (status == Status::out_of_memory || (status == Status::empty && look)) return status;
     if (status != Status::ok) continue;  // The thread that listens takes it.
     FrameHead head{};
     std::span<const std::uint8_t> rest;
-    if (read_frame(frame.bytes(), &head, &rest)) {
+    if (read_frame(frame_.bytes(), &head, &rest)) {
       if (head.kind == FrameKind::request && !queue.is_closed()) {
         read_request(head, rest, request);
+        frame_.reset();
         return Status::ok;
       }
       deal_with(head, rest);
     }
-    frame.clear();
+    frame_.reset();
   }
 }
 
@@ -276,16 +285,15 @@ bool Uplink::look_out(std::int64_t until_ns, const ThreadWaiter* me,
                       const Channel& inbox) noexcept {
   Link::Look look(*link_);
   if (!look) return false;
-  Message frame;
   const auto has_come = [&] { return inbox.size() != 0 || inbox.is_closed(); };
   do {
     for (int each = 0; each < 16; ++each) {
       if (look.is_something_there()) {
-        if (look.take(frame, kMostTaken) != Status::ok) return has_come();
+        if (look.take(frame_, kMostTaken) != Status::ok) return has_come();
         FrameHead head{};
         std::span<const std::uint8_t> rest;
-        if (read_frame(frame.bytes(), &head, &rest)) deal_with(head, rest);
-        frame.clear();
+        if (read_frame(frame_.bytes(), &head, &rest)) deal_with(head, rest);
+        frame_.reset();
       }
       if (has_come() || (me != nullptr && me->interrupted())) return true;
       for (int pause = 0; pause < 4; ++pause) spin_pause(0);
@@ -393,10 +401,10 @@ void Uplink::interrupt(std::uint64_t id) noexcept {
   Ref<Call> call;
   {
     const std::lock_guard lock(mutex_);
-    const auto found = calls_.find(id);
+    RemoteCall* const found = place_of(id) < calls_.size() ? calls_[place_of(id)] : nullptr;
     // One whose destructor runs waits for this lock, and needs no interrupt.
-    if (found == calls_.end() || !found->second->try_retain()) return;
-    call = Ref<Call>::steal(found->second);
+    if (found == nullptr || found->id() != id || !found->try_retain()) return;
+    call = Ref<Call>::steal(found);
   }
   (void)call->cancel();
   context_->interrupt(call);

@@ -114,7 +114,8 @@ class Uplink final : public Host, public RequestSource, private wire::Porter {
   /// False: nothing was said, for want of memory.
   [[nodiscard]] bool answered(std::uint64_t id, Call::Outcome outcome,
                               const Message& term) noexcept;
-  void forget(std::uint64_t id) noexcept;
+  void forget(const RemoteCall& call) noexcept;
+  [[nodiscard]] static std::size_t place_of(std::uint64_t id) noexcept { return id & UINT32_MAX; }
 
   const Ref<Link> link_;
   const Ref<Context> context_;
@@ -124,12 +125,14 @@ class Uplink final : public Host, public RequestSource, private wire::Porter {
   LookWaiter waiter_;
   SpinBudget spin_{kSpin_ns};
 
-  // Of the request that is being received, by whoever does that.
+  // Of what is being received, by whoever does that.
+  Message frame_;  // Not the thread's that listens.
   std::uint64_t caller_ = 0;
   bool wants_traceback_ = false;
 
-  std::mutex mutex_;                                      // Guards what follows.
-  std::unordered_map<std::uint64_t, RemoteCall*> calls_;  // Not owned: they forget themselves.
+  std::mutex mutex_;  // Guards what follows.
+  std::vector<RemoteCall*>
+      calls_;  // By the lower half of the id. Not owned: they forget themselves.
   std::unordered_map<std::uint64_t, Ref<Channel>> inboxes_;
   std::unordered_map<std::uint64_t, Question*> questions_;
   std::uint64_t last_id_ = 0;  // Of inboxes and questions.

@@ -26,9 +26,9 @@ class Context : public Object {
   /// Whether requests are run by another process. Then submit() copies the bytes that a request
   /// pins, however many, and who waits for an answer may look_out() for it.
   [[nodiscard]] virtual bool is_remote() const noexcept { return false; }
-  /// Delivers what comes from there, at once or within `for_ns`, if nobody else does. Returns when
-  /// something has been delivered.
-  virtual void look_out(std::int64_t /*for_ns*/) noexcept {}
+  /// Delivers what comes from there, at once or within `for_ns`, if nobody else does. True: as soon
+  /// as something was delivered.
+  virtual bool look_out(std::int64_t /*for_ns*/) noexcept { return false; }
 
   /// Raises KeyboardInterrupt in the running request; in any, or only if it is still `only`.
   /// Ends waits inside Penstock at once; code that sleeps in C elsewhere sees it when it returns.

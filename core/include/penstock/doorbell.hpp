@@ -16,9 +16,8 @@ namespace penstock {
 /// Threads: lie_down() and stay_up() whoever receives; rouse() the other end, rouse_here() this
 /// one, any.
 /// Edges:
-///   S2  (store-load) lie_down() writes asleep_, fence, and then its caller reads the rings;
-///   rouse()
-///       comes after a ring was written: fence, reads asleep_. At least one sees the other's write.
+///   S2  (store-load) lie_down() writes asleep_, fence, and its caller reads the rings; a ring was
+///       written, and then rouse(): fence, reads asleep_. At least one sees the other's write.
 class alignas(kSharedLine) Doorbell {
  public:
   enum Sleeper : std::uint32_t {

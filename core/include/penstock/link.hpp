@@ -48,6 +48,7 @@ class Link final : public Object {
  public:
   enum class Side : std::uint8_t { vm, worker };
   static constexpr std::uint64_t kCapacity = std::uint64_t{1} << 20;
+  static constexpr std::int64_t kBrief_ns = 1'000'000;
 
   /// How large the segment is.
   [[nodiscard]] static std::size_t bytes() noexcept;
@@ -92,6 +93,9 @@ class Link final : public Object {
     [[nodiscard]] bool is_something_there() noexcept { return link_.is_worth_a_look(); }
     /// The listener receives again. What is there it is told of.
     void end() noexcept;
+    /// As end(), by a thread that will look again soon. While it does so again and again the
+    /// listener only sees to it that nothing waits for longer than kBrief_ns.
+    void end_briefly() noexcept;
     /// The other end breaks the rules: receive() says so.
     void give_up() noexcept;
 
@@ -102,6 +106,7 @@ class Link final : public Object {
     void sleep() noexcept;
 
    private:
+    void end(bool is_brief) noexcept;
     void leave_to_listener() noexcept;
     Link& link_;
     bool has_role_;
@@ -110,6 +115,7 @@ class Link final : public Object {
   void rouse_looker() noexcept;
 
  private:
+  enum class Heard : std::uint8_t { nothing, bell, wake };
   struct End;
   struct Header;
   Link(Segment segment, int socket, int event, int process, Side side) noexcept;
@@ -126,8 +132,10 @@ class Link final : public Object {
   [[nodiscard]] bool is_worth_a_look() noexcept;
   void lock_role() noexcept;
   [[nodiscard]] Status sleep(std::int64_t deadline_ns) noexcept;
+  [[nodiscard]] bool is_only_watching() noexcept;
+  [[nodiscard]] bool has_sleeper() const noexcept;
   [[nodiscard]] std::int64_t nap_ns() noexcept;
-  [[nodiscard]] Status hear(std::int64_t deadline_ns) noexcept;
+  [[nodiscard]] Heard hear(std::int64_t deadline_ns) noexcept;
   void ring_bell() noexcept;
   [[nodiscard]] End& mine() const noexcept;
   [[nodiscard]] End& theirs() const noexcept;
@@ -151,16 +159,19 @@ class Link final : public Object {
   ReceiverRole role_;
   // Who receives has these (S3).
   SpscConsumer in_;
-  bool is_inside_ = false;   // Of a frame in several pieces.
-  bool is_left_ = false;     // What is next is for the listener.
-  bool is_napping_ = false;  // The listener comes back by itself.
-  std::uint32_t looks_ = 0;  // That found something.
+  bool is_inside_ = false;       // Of a frame in several pieces.
+  bool is_left_ = false;         // What is next is for the listener.
+  bool is_napping_ = false;      // The listener comes back by itself.
+  std::uint32_t looked_up_ = 0;  // Frames that were taken by a Look.
+  std::uint32_t briefly_ = 0;    // Looks that ended so.
 
   // The listener's.
   bool has_role_ = false;
   bool is_gone_ = false;
+  bool has_heard_ = true;    // It was not a nap's end that woke it.
   std::uint32_t taken_ = 0;  // Since it last slept.
-  std::uint32_t looks_seen_ = 0;
+  std::uint32_t looked_up_then_ = 0;
+  std::uint32_t briefly_then_ = 0;
 };
 
 }  // namespace penstock

@@ -12,8 +12,9 @@ namespace penstock {
 ///
 /// Threads: any.
 /// Edges:
-///   S1  whoever works takes comers_ from and to 0, acq_rel: what the one before did, and what each
-///       of those who came put down.
+///   S1  whoever works takes comers_ from 0, acquire, and to 0, release: what the one before did;
+///       and each who comes adds to it, release, which whoever works takes off, acquire: what he
+///       put down.
 class OneAtATime {
  public:
   /// Does `work()`, or leaves it to whoever is at it.
@@ -27,7 +28,7 @@ class OneAtATime {
   template <class First, class Work>
   [[nodiscard]] bool try_run(First first, Work work) noexcept {
     std::uint32_t nobody = 0;
-    if (!comers_.compare_exchange_strong(nobody, 1, order::acq_rel("S1"), order::relaxed)) {
+    if (!comers_.compare_exchange_strong(nobody, 1, order::acquire("S1"), order::relaxed)) {
       return false;
     }
     first();
