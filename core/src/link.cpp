@@ -416,10 +416,16 @@ bool Link::Look::lie_down() noexcept {
   return false;
 }
 
-void Link::Look::sleep() noexcept {
+void Link::Look::park() noexcept {
   has_role_ = false;
   link_.role_.unlock();
-  link_.mine().bell.sleep();
+  link_.mine().bell.park();
+  // Whatever woke it, the other end may believe that it still sleeps: only who has the role can say
+  // who is to be woken from now on.
+  link_.role_.lock();
+  has_role_ = true;
+  if (link_.is_inside_ || link_.is_left_) return end();
+  link_.mine().bell.stay_up();
 }
 
 void Link::rouse_looker() noexcept { mine().bell.rouse_here(); }

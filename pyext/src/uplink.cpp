@@ -47,7 +47,11 @@ struct Uplink::Question {
   Atomic<std::uint32_t> is_answered{0};
 };
 
+/// A forked child shares the memory with its parent, and must leave it alone.
+bool Uplink::is_forked() noexcept { return host() == nullptr; }
+
 void Uplink::tell(FrameKind kind, std::uint64_t id, std::uint32_t detail) noexcept {
+  if (is_forked()) return;
   Message frame;
   if (begin_frame(frame, kind, id, detail)) (void)link_->send(frame);
 }
@@ -181,6 +185,7 @@ void Uplink::forget(const RemoteCall& call) noexcept {
 }
 
 bool Uplink::answered(std::uint64_t id, Call::Outcome outcome, const Message& term) noexcept {
+  if (is_forked()) return true;
   Message frame;
   Status status = Status::out_of_memory;
   if (begin_frame(frame, FrameKind::answer, id, static_cast<std::uint32_t>(outcome))) {
@@ -200,6 +205,7 @@ bool Uplink::answered(std::uint64_t id, Call::Outcome outcome, const Message& te
 // ------------------------------------------------------------------------------------------------
 
 Status Uplink::try_take(Message& request) noexcept {
+  if (is_forked()) return context_->requests().try_receive(request);
   Link::Look look(*link_);
   if (!look) return context_->requests().try_receive(request);
   const Status status = next_request(look, request);
@@ -209,13 +215,15 @@ Status Uplink::try_take(Message& request) noexcept {
 
 Status Uplink::take(Message& request) noexcept {
   Channel& queue = context_->requests();
-  Link::Look look(*link_);
-  if (!look) {
-    // The thread that listens is at it, and puts what comes into the queue.
+  const auto wait_for_queue = [&] {
     ThreadWaiter waiter;
     auto woken = ThreadWaiter::Wake::fired;
     return queue.receive(request, kNoDeadline, waiter, &woken);
-  }
+  };
+  if (is_forked()) return wait_for_queue();
+  Link::Look look(*link_);
+  // The thread that listens is at it, and puts what comes into the queue.
+  if (!look) return wait_for_queue();
   Status status = next_request(look, request);
   if (status == Status::ok) look.end_briefly();
   if (status != Status::empty || !look) return status;
@@ -260,7 +268,10 @@ Status Uplink::sleep(Link::Look& look, Message& request) noexcept {
   Status status = Status::empty;
   if (look.lie_down()) {
     status = context_->requests().receive_or_wait(request);
-    if (status == Status::empty) look.sleep();
+    if (status == Status::empty) {
+      look.park();
+      status = next_request(look, request);
+    }
   }
   waiter_.leave(line);
   WaitList::forget_place(waiter_);

@@ -101,6 +101,7 @@ class Uplink final : public Host, public RequestSource, private wire::Porter {
                                  Ref<Object>* object) noexcept override;
   [[nodiscard]] bool is_pid(std::uint64_t /*word*/) noexcept override { return true; }
 
+  [[nodiscard]] static bool is_forked() noexcept;
   [[nodiscard]] Status next_request(Link::Look& look, Message& request) noexcept;
   [[nodiscard]] Status sleep(Link::Look& look, Message& request) noexcept;
   void deal_with(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept;

@@ -266,16 +266,27 @@ TEST(Link, WhoLooksSleepsUntilAFrameComesOrItIsRoused) {
     }
   });
   std::uint32_t looked = 0;
+  const auto answer = [&](Link::Look& look) {
+    Message frame;
+    if (!look || look.take(frame, 1000) != Status::ok) return false;
+    ++looked;
+    EXPECT_EQ(pair.worker->send(frame), Status::ok);
+    return true;
+  };
+  std::thread passer_by([&] {
+    for (unsigned turn = 0; !is_over.load(); ++turn) {
+      Link::Look look(*pair.worker);
+      for (int each = 0; each < 100 && !answer(look); ++each) spin_pause(0);
+      look.end();
+      for (unsigned pause = 0; pause < turn % 1000; ++pause) spin_pause(0);
+    }
+  });
   std::thread looker([&] {
     for (std::uint32_t seen = 0; !is_over.load();) {
       Link::Look look(*pair.worker);
-      if (!look) continue;
-      Message frame;
-      if (look.take(frame, 1000) == Status::ok) {
-        ++looked;
-        ASSERT_EQ(pair.worker->send(frame), Status::ok);
-      } else if (look.lie_down() && roused.load() == seen) {
-        look.sleep();
+      if (!look || answer(look)) continue;
+      if (look.lie_down() && roused.load() == seen) {
+        look.park();
       } else {
         seen = roused.load();
       }
@@ -301,6 +312,7 @@ TEST(Link, WhoLooksSleepsUntilAFrameComesOrItIsRoused) {
   is_over = true;
   rouse();
   looker.join();
+  passer_by.join();
   EXPECT_GT(looked, 0U);
   pair.vm->hang_up();
   listener.join();

@@ -20,7 +20,8 @@ groups() ->
       [requests_of_every_kind_are_answered, it_is_a_process_of_its_own, options,
        options_that_are_wrong, what_is_raised_is_answered, a_timeout_stops_the_code,
        an_interrupt_is_a_keyboard_interrupt, what_is_queued_is_cancelled,
-       many_callers_share_a_context, a_pool_of_processes]},
+       many_callers_share_a_context, long_calls_after_many_short_ones, a_pool_of_processes,
+       a_forked_child_leaves_its_parent_alone]},
      {data, [],
       [terms_come_back_as_they_were, large_terms_cross_in_pieces, what_is_not_shared_is_refused]},
      {erlang, [],
@@ -128,6 +129,28 @@ what_is_queued_is_cancelled(Config) ->
                  py:exec(Context, <<"was_run = 1">>, #{timeout => 50})),
     {error, interrupted} = interrupted(Context, Call),
     ?assertMatch({error, {'NameError', _}}, py:eval(Context, <<"was_run">>)).
+
+%% The thread that listens does not know yet that this one is long.
+long_calls_after_many_short_ones(Config) ->
+    Context = new(Config),
+    Short = fun() ->
+                [{ok, N} = py:call(Context, ?CASES, identity, [N]) || N <- lists:seq(1, 50)]
+            end,
+    [begin
+         Callers = [eventually:worker(Short) || _ <- lists:seq(1, 4)],
+         ?assertEqual({error, timeout}, py:call(Context, ?CASES, spin, [], #{timeout => 15})),
+         Results = eventually:workers(Callers, call),
+         ?assertEqual(4, length(Results))
+     end || _ <- lists:seq(1, 40)].
+
+%% It goes on to wait for requests, in the same memory.
+a_forked_child_leaves_its_parent_alone(Config) ->
+    Context = new(Config),
+    {ok, Child} = py:call(Context, ?CASES, fork_on, []),
+    ?assert(Child > 0),
+    [?assertEqual({ok, N}, py:call(Context, ?CASES, identity, [N])) || N <- lists:seq(1, 1000)],
+    "" = os:cmd("kill -9 " ++ integer_to_list(Child)),
+    ?assertEqual({ok, 1}, py:call(Context, ?CASES, identity, [1])).
 
 many_callers_share_a_context(Config) ->
     Context = new(Config),

@@ -55,7 +55,7 @@ class Receiver {
       role_.unlock();
       if (is_done) return;
       if (also != nullptr && also->load(order::relaxed) != 0) return;
-      if (!is_left) bell_.sleep();
+      if (!is_left) bell_.park();
     }
   }
   void rouse_looker() { bell_.rouse_here(); }

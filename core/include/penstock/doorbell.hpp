@@ -43,12 +43,13 @@ class alignas(kSharedLine) Doorbell {
 
   /// Sleeps as `looker`, after lie_down(), until rouse() said so and wake_looker() was called, or
   /// for no reason.
-  void sleep() noexcept { (void)futex_wait(asleep_, looker, kNoDeadline, Reach::machine); }
+  void park() noexcept { (void)futex_wait(asleep_, looker, kNoDeadline, Reach::machine); }
   void wake_looker() noexcept { futex_wake(&asleep_, 1, Reach::machine); }
-  /// Ends the sleep of a looker of this end.
+  /// Ends the sleep of a looker of this end, also of one whose place another has taken since.
   void rouse_here() noexcept {
     std::uint32_t who = looker;
-    if (asleep_.compare_exchange_strong(who, nobody, order::relaxed, order::relaxed)) wake_looker();
+    (void)asleep_.compare_exchange_strong(who, nobody, order::relaxed, order::relaxed);
+    wake_looker();
   }
 
  private:

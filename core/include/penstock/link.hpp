@@ -99,11 +99,12 @@ class Link final : public Object {
     /// The other end breaks the rules: receive() says so.
     void give_up() noexcept;
 
-    /// Instead of end(), two steps of going to sleep until a frame comes, or rouse_looker() is
-    /// called. After the first, true, the caller looks at what else it waits for; then it sleeps,
-    /// which also ends the look. Only on the worker's side, where one thread does so.
+    /// Two steps of sleeping until a frame comes, or rouse_looker() is called. After the first,
+    /// true, the caller looks at what else it waits for; the second returns when there may be
+    /// something, or for no reason, and then the look goes on. Meanwhile others may receive. Only
+    /// on the worker's side, where one thread does so.
     [[nodiscard]] bool lie_down() noexcept;
-    void sleep() noexcept;
+    void park() noexcept;
 
    private:
     void end(bool is_brief) noexcept;
