@@ -21,7 +21,7 @@ groups() ->
        options_that_are_wrong, what_is_raised_is_answered, a_timeout_stops_the_code,
        an_interrupt_is_a_keyboard_interrupt, what_is_queued_is_cancelled,
        many_callers_share_a_context, long_calls_after_many_short_ones, a_pool_of_processes,
-       a_forked_child_leaves_its_parent_alone]},
+       a_forked_child_leaves_its_parent_alone, an_answer_comes_once_to_who_looks]},
      {data, [],
       [terms_come_back_as_they_were, large_terms_cross_in_pieces, what_is_not_shared_is_refused]},
      {erlang, [],
@@ -151,6 +151,31 @@ a_forked_child_leaves_its_parent_alone(Config) ->
     [?assertEqual({ok, N}, py:call(Context, ?CASES, identity, [N])) || N <- lists:seq(1, 1000)],
     "" = os:cmd("kill -9 " ++ integer_to_list(Child)),
     ?assertEqual({ok, 1}, py:call(Context, ?CASES, identity, [1])).
+
+%% As a message or as the result of a look.
+an_answer_comes_once_to_who_looks(Config) ->
+    {ok, Native} = py_context:lookup(new(Config)),
+    {ok, Local} = py_context:lookup(py:context(1)),
+    ?assertEqual(remote, py_nif:context_look_out(Native, 0)),
+    ?assertEqual(ok, py_nif:context_look_out(Local, 50000)),
+    [?assertError(badarg, py_nif:context_look_out(Native, For)) || For <- [-1, 50001, soon]],
+    [begin
+         Ref = make_ref(),
+         {remote, Call} = py_nif:context_submit(Native, call, {math, sqrt, [16], #{}}, Ref, []),
+         ?assertEqual({ok, 4.0}, look(Call, Ref)),
+         ?assertEqual(answered, py_nif:call_cancel(Call)),
+         receive {Ref, _} = Second -> error(Second) after 0 -> ok end
+     end || _ <- lists:seq(1, 1000)].
+
+look(Call, Ref) ->
+    receive
+        {Ref, Result} -> Result
+    after 0 ->
+        case py_nif:call_look_out(Call, 10000) of
+            Nothing when Nothing =:= empty; Nothing =:= others -> look(Call, Ref);
+            Result -> Result
+        end
+    end.
 
 many_callers_share_a_context(Config) ->
     Context = new(Config),
