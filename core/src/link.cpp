@@ -387,7 +387,9 @@ void Link::Look::end(bool is_brief) noexcept {
   if (!std::exchange(has_role_, false)) return;
   bool is_left = false;
   if (is_brief) ++link_.briefly_;
-  if (!is_brief || !link_.is_napping_) {
+  // In the VM a nap is short enough for anybody.
+  const bool may_wait = is_brief || link_.side_ == Side::vm;
+  if (!may_wait || !link_.is_napping_) {
     link_.mine().bell.lie_down(Doorbell::listener);
     is_left = link_.is_worth_a_look();
     if (is_left) link_.mine().bell.stay_up();
