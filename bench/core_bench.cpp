@@ -94,6 +94,7 @@ void MpscRing_Stream(benchmark::State& state) {
   std::uint64_t const messages = bench::messages_for(bytes) * (bytes <= 64 ? 4 : 1);
   const Segment segment = Segment::create_shared(MpscRing::bytes_for(kRingBytes));
   static const Buffer buffer;
+  const auto record = std::span(buffer.bytes).first(std::min(bytes, buffer.bytes.size()));
   for (auto _ : state) {
     std::fill(segment.memory().begin(), segment.memory().end(), std::uint8_t{0});
     MpscRing::format(segment.memory(), kRingBytes);
@@ -104,7 +105,7 @@ void MpscRing_Stream(benchmark::State& state) {
           MpscProducer producer(segment.memory(), kRingBytes);
           Backoff backoff;
           for (std::uint64_t i = 0; i < each; ++i) {
-            while (producer.try_send({buffer.bytes.data(), bytes}) != Status::ok) backoff.pause();
+            while (producer.try_send(record) != Status::ok) backoff.pause();
             backoff.reset();
             if (wake_check) producer.wake_consumer();
           }

@@ -3,15 +3,33 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
 namespace penstock {
 
-Channel::Channel(std::uint64_t max_size, Content content) noexcept
-    : max_size_(max_size), content_(content) {}
+Channel::Channel(std::uint64_t max_size, Content content,
+                 std::unique_ptr<SharedStore> store) noexcept
+    : max_size_(max_size), content_(content), store_(std::move(store)) {}
 
 Ref<Channel> Channel::create(std::uint64_t max_size, Content content) noexcept {
   Ref<Channel> channel = Ref<Channel>::steal(new (std::nothrow) Channel(max_size, content));
   if (!channel || channel->queue_.init() != Status::ok) return {};
+  return channel;
+}
+
+Ref<Channel> Channel::create(std::unique_ptr<SharedStore> store, std::uint64_t max_size,
+                             Content content) noexcept {
+  SharedStore& shared = *store;
+  auto channel =
+      Ref<Channel>::steal(new (std::nothrow) Channel(max_size, content, std::move(store)));
+  if (!channel) return {};
+  channel->data_.set_far(shared.data());
+  channel->space_.set_far(shared.space());
+  try {
+    shared.belongs_to(*channel);
+  } catch (const std::bad_alloc&) {
+    return {};
+  }
   return channel;
 }
 
@@ -63,10 +81,20 @@ Status Channel::try_send(Message& message) noexcept {
 }
 
 bool Channel::has_room_for_others() const noexcept {
-  return max_size_ != 0 && space_.waiting() != 0 && size() < max_size_;
+  if (max_size_ == 0 || space_.waiting() == 0) return false;
+  return store_ ? store_->has_room() : size() < max_size_;
+}
+
+Status Channel::put_shared(Message& message) noexcept {
+  if (cost_of(message) > max_size_) return Status::too_large;
+  if (const Status status = store_->push(message); status != Status::ok) return status;
+  message.clear();
+  if (data_.anybody_waits()) wake_receivers();
+  return Status::ok;
 }
 
 Status Channel::put(Message& message) noexcept {
+  if (store_) return put_shared(message);
   if (queue_.is_closed()) return Status::closed;
   std::uint64_t const cost = cost_of(message);
   std::uint64_t const pinned = message.pinned();
@@ -86,7 +114,7 @@ Status Channel::put(Message& message) noexcept {
 /// One of them gets our message; to the others it may have been the last, so all must look. (If the
 /// close comes after our look at it, its own wake-up finds our message committed.)
 void Channel::wake_receivers() noexcept {
-  if (queue_.is_closed()) {
+  if (is_closed()) {
     data_.wake_all();
   } else {
     data_.wake_one();
@@ -138,7 +166,19 @@ Status Channel::try_receive(Message& message) noexcept {
 /// `*more`: another receiver should look as well. A record that is committed before an older one
 /// wakes a receiver in vain, and then the older one's wake-up is for both; and what we have no
 /// memory for, somebody else may.
+Status Channel::take_shared(Message& message, bool* more) noexcept {
+  lock_consumer();
+  const Status status = store_->pop(message, more);
+  unlock_consumer();
+  // Who sleeps may have found us at it; the fence is between the end of that and the look at them.
+  if (*more) data_.wake_one();
+  *more = status == Status::out_of_memory;
+  if (status == Status::ok) space_.wake_one();
+  return status;
+}
+
 Status Channel::take(Message& message, bool* more) noexcept {
+  if (store_) return take_shared(message, more);
   lock_consumer();
   const Status status = queue_.pop(message);
   if (status == Status::ok) {
@@ -167,6 +207,7 @@ Status Channel::take_or_wait(Message& message, bool* more) noexcept {
 }
 
 bool Channel::looks_ready() noexcept {
+  if (store_) return store_->has_record();
   lock_consumer();
   const bool found = queue_.has_record();
   unlock_consumer();
@@ -215,18 +256,38 @@ Status Channel::receive(Message& message, std::int64_t deadline_ns, ThreadWaiter
 // ---------------------------------------------------------------------------------------------
 
 void Channel::close() noexcept {
-  queue_.close();
+  if (store_) {
+    store_->close();
+  } else {
+    queue_.close();
+  }
   data_.wake_all();
   space_.wake_all();
 }
 
-void Channel::add_sender() noexcept { senders_.fetch_add(1, order::relaxed); }
+void Channel::add_sender() noexcept {
+  if (store_) return count_senders(1);
+  senders_.fetch_add(1, order::relaxed);
+}
 
 void Channel::remove_sender() noexcept {
+  if (store_) return count_senders(-1);
   if (senders_.fetch_sub(1, order::release("C2")) == 1) data_.wake_all();
 }
 
+/// What the other processes are told is what was counted last.
+void Channel::count_senders(int more) noexcept {
+  lock_consumer();
+  std::uint32_t const before = senders_.load(order::relaxed);
+  std::uint32_t const now = before + static_cast<std::uint32_t>(more);
+  senders_.store(now, order::relaxed);
+  if (before == 0 || now == 0) store_->set_sender(now != 0);
+  unlock_consumer();
+  if (now == 0) data_.wake_all();
+}
+
 std::uint64_t Channel::size() const noexcept {
+  if (store_) return store_->size();
   std::uint64_t const released = released_.load(order::relaxed);
   std::uint64_t const admitted = admitted_.load(order::relaxed);
   // The counts may wrap; released_ was read first and may be the later one.
@@ -234,6 +295,40 @@ std::uint64_t Channel::size() const noexcept {
   std::uint64_t const queued = difference > 0 ? static_cast<std::uint64_t>(difference) : 0;
   // What was received between the two looks may have made room for what was sent.
   return max_size_ == 0 ? queued : std::min(queued, max_size_);
+}
+
+// Other processes
+// ----------------------------------------------------------------------------------
+
+void Channel::look_for_waiters() noexcept {
+  store_->data().answer(data_);
+  store_->space().answer(space_);
+  const bool is_over = is_closed() || !has_sender();
+  if (data_.waiting_near() != 0) {
+    if (is_over) {
+      data_.wake_all_near();
+    } else if (store_->has_record()) {
+      data_.wake_one();
+    }
+  }
+  if (space_.waiting_near() != 0) {
+    if (is_closed()) {
+      space_.wake_all_near();
+    } else if (store_->has_room()) {
+      space_.wake_one();
+    }
+  }
+}
+
+bool Channel::recover(unsigned process) noexcept {
+  lock_consumer();
+  const bool done = store_->recover(process);
+  unlock_consumer();
+  if (done) {
+    data_.wake_all();
+    space_.wake_all();
+  }
+  return done;
 }
 
 }  // namespace penstock

@@ -30,6 +30,7 @@ void WaitList::add(Waiter& waiter) noexcept {
   waiter.linked_ = true;
   armed_.store(armed_.load(order::relaxed) + 1, order::relaxed);  // Ordered by the fence below.
   unlock();
+  if (far_ != nullptr) far_->announce();
   full_fence(armed_, "W1");
 }
 
@@ -61,12 +62,20 @@ void WaitList::wake_one() noexcept {
   if (!anybody_waits()) return;
   for (;;) {
     Waiter* const waiter = unlink_first();
-    if (waiter == nullptr || waiter->fire()) return;
+    if (waiter == nullptr) break;
+    if (waiter->fire()) return;
   }
+  if (far_ != nullptr) far_->wake_one();
 }
 
 void WaitList::wake_all() noexcept {
-  if (!anybody_waits()) return;
+  wake_all_near();
+  if (far_ != nullptr) far_->wake_all();
+}
+
+void WaitList::wake_all_near() noexcept {
+  full_fence(armed_, "W1");
+  if (waiting_near() == 0) return;
   // All in line leave it at once: one that comes back while we wake the others keeps its ticket, so
   // taking the first again and again would wake it instead of those behind it.
   lock();

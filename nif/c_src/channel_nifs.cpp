@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdint>
 #include <new>
+#include <system_error>
 
 #include "atoms.hpp"
 #include "channel_resource.hpp"
@@ -9,8 +10,10 @@
 #include "foreign_binary.hpp"
 #include "guard.hpp"
 #include "nifs.hpp"
+#include "penstock/shared_queue.hpp"
 #include "process_waiter.hpp"
 #include "scratch.hpp"
+#include "vm_domain.hpp"
 
 namespace penstock::nif {
 
@@ -37,6 +40,35 @@ ERL_NIF_TERM channel_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   Ref<Channel> channel = Channel::create(max_size);
   if (!channel) return make_error(env, atoms().enomem);
   return make_ok(env, Resource<ChannelResource>::make(std::move(channel)).term(env));
+}
+
+namespace {
+
+/// {ok, Channel} or {error, enomem}: one that worker processes may use, too.
+ERL_NIF_TERM new_shared(ErlNifEnv* env, const ERL_NIF_TERM* argv, Channel::Content content) {
+  ErlNifUInt64 max_size{};
+  if (enif_get_uint64(env, argv[0], &max_size) == 0 || max_size > SharedQueue::kMostSize) {
+    throw BadArg();
+  }
+  try {
+    ErlNifPid self{};
+    (void)enif_self(env, &self);
+    VmDomain& vm = vm_domain(self.pid);
+    Ref<Channel> channel = SharedQueue::create(vm.domain, vm.porter, max_size, content);
+    return make_ok(env, Resource<ChannelResource>::make(std::move(channel)).term(env));
+  } catch (const std::system_error&) {
+    return make_error(env, atoms().enomem);
+  }
+}
+
+}  // namespace
+
+ERL_NIF_TERM channel_new_shared(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  return new_shared(env, argv, Channel::Content::terms);
+}
+
+ERL_NIF_TERM byte_channel_new_shared(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  return new_shared(env, argv, Channel::Content::bytes);
 }
 
 ERL_NIF_TERM channel_send(ErlNifEnv* env, const ERL_NIF_TERM* argv) {

@@ -109,6 +109,8 @@ ERL_NIF_TERM send_result(ErlNifEnv* env, Status status) noexcept {
       return make_error(env, atoms().limit);
     case Status::no_reader:
       return make_error(env, atoms().no_reader);
+    case Status::not_shared:
+      return make_error(env, atoms().not_shared);
     default:
       return make_error(env, atoms().enomem);
   }

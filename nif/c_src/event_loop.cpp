@@ -2,8 +2,6 @@
 #include "event_loop.hpp"
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +12,7 @@
 #include "atoms.hpp"
 #include "owned_env.hpp"
 #include "penstock/shim.hpp"
+#include "penstock/thread.hpp"
 
 namespace penstock::nif {
 
@@ -36,19 +35,6 @@ int check(int fd) noexcept {
   return S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) ? EPERM : 0;
 }
 
-/// Detached, and with all signals blocked: those are for the VM's threads.
-int start_detached(void* (*body)(void*), void* argument) noexcept {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_t thread{};
-  const int error = pthread_create(&thread, nullptr, body, argument);
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (error == 0) pthread_detach(thread);
-  return error;
-}
-
 }  // namespace
 
 Ref<EventLoop> EventLoop::start() {
@@ -56,17 +42,15 @@ Ref<EventLoop> EventLoop::start() {
   if (reactor == nullptr) return {};
   auto loop = Ref<EventLoop>::steal(new EventLoop(std::move(reactor)));
   const auto body = [](void* argument) -> void* {
-    pthread_setname_np(pthread_self(), "event loop");
+    name_this_thread("event loop");
     Ref<EventLoop>::steal(static_cast<EventLoop*>(argument))->run();
     return nullptr;
   };
   loop->retain();  // The thread's own.
-  if (const int error = start_detached(body, loop.get()); error != 0) {
-    loop->release();
-    errno = error;
-    return {};
-  }
-  return loop;
+  if (start_thread(body, loop.get())) return loop;
+  loop->release();
+  errno = EAGAIN;
+  return {};
 }
 
 // The thread

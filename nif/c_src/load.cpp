@@ -18,6 +18,7 @@ ErlNifFunc functions[] = {
 
     // Channels
     {"channel_new",                   1, guarded<channel_new>,                   0},
+    {"channel_new_shared",            1, guarded<channel_new_shared>,            ERL_NIF_DIRTY_JOB_IO_BOUND},  // The kernel clears its pages.
     {"channel_send",                  2, guarded<channel_send>,                  0},
     {"channel_try_receive",           1, guarded<channel_try_receive>,           0},
     {"channel_close",                 1, guarded<channel_close>,                 0},  // Many waiters: moves, too.
@@ -32,6 +33,7 @@ ErlNifFunc functions[] = {
 
     // Byte channels. Batches move to a later time slice every thousand messages.
     {"byte_channel_new",              1, guarded<byte_channel_new>,              0},
+    {"byte_channel_new_shared",       1, guarded<byte_channel_new_shared>,       ERL_NIF_DIRTY_JOB_IO_BOUND},
     {"byte_channel_send",             2, guarded<byte_channel_send>,             0},
     {"byte_channel_send_many",        2, guarded<byte_channel_send_many>,        0},
     {"byte_channel_try_receive",      1, guarded<byte_channel_try_receive>,      0},

@@ -9,13 +9,13 @@ namespace penstock::nif {
 using Body = ERL_NIF_TERM(ErlNifEnv* env, const ERL_NIF_TERM* argv);
 
 // channel_nifs.cpp
-Body channel_new, channel_send, channel_close, channel_info, byte_channel_info, channel_try_receive;
+Body channel_new, channel_new_shared, channel_send, channel_close, channel_info, byte_channel_info, channel_try_receive;
 // channel_wait_nifs.cpp
 Body channel_send_wait, channel_send_again, channel_receive_wait, byte_channel_receive_wait;
 // waiting.cpp
 Body channel_receive_again, cancel_wait;
 // byte_channel_nifs.cpp
-Body byte_channel_new, byte_channel_send, byte_channel_send_many, byte_channel_try_receive,
+Body byte_channel_new, byte_channel_new_shared, byte_channel_send, byte_channel_send_many, byte_channel_try_receive,
     byte_channel_try_receive_many, byte_channel_send_wait, byte_channel_send_again;
 // buffer_nifs.cpp
 Body buffer_new, buffer_write, buffer_write_wait, buffer_write_again, buffer_close, buffer_abort,

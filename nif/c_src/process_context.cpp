@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "process_context.hpp"
 
-#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include <utility>
 
 #include "inbox_relay.hpp"
+#include "penstock/thread.hpp"
 #include "penstock/wire.hpp"
 #include "vm_host.hpp"
 
@@ -26,55 +26,21 @@ constexpr std::int64_t kStart_ns = 60'000'000'000;
 /// How long a worker that was told to stop may take.
 constexpr std::int64_t kPatience_ns = 1'500'000'000;
 
-/// Closes what is still there at the end of a scope.
-class Descriptor {
- public:
-  explicit Descriptor(int number) noexcept : number_(number) {}
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  [[nodiscard]] int get() const noexcept { return number_; }
-  [[nodiscard]] int take() noexcept { return std::exchange(number_, -1); }
-
- private:
-  int number_;
-};
-
 [[noreturn]] void fail(const char* what) {
   throw std::system_error(errno, std::generic_category(), what);
 }
 
-void send_descriptor(int socket, int descriptor) {
-  char byte = 0;
-  iovec part{&byte, 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* const head = CMSG_FIRSTHDR(&message);
-  head->cmsg_level = SOL_SOCKET;
-  head->cmsg_type = SCM_RIGHTS;
-  head->cmsg_len = CMSG_LEN(sizeof(int));
-  std::memcpy(CMSG_DATA(head), &descriptor, sizeof descriptor);
-  if (sendmsg(socket, &message, MSG_NOSIGNAL) != 1) fail("sendmsg");
-}
-
-/// A detached thread with all signals blocked: those of the process are the VM's.
-bool start_thread(void* (*body)(void*), void* argument) noexcept {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_t thread{};
-  const bool started = pthread_create(&thread, nullptr, body, argument) == 0;
-  if (started) pthread_detach(thread);
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return started;
-}
+/// Two ends of a unix socket.
+struct SocketPair {
+  explicit SocketPair(int type) {
+    int ends[2];
+    if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) != 0) fail("socketpair");
+    ours = Descriptor(ends[0]);
+    theirs = Descriptor(ends[1]);
+  }
+  Descriptor ours;
+  Descriptor theirs;
+};
 
 std::string text_of(const WorkerEnd& end) {
   return (end.by_signal ? "ended by signal " : "ended with status ") + std::to_string(end.number);
@@ -96,34 +62,44 @@ void write_reason(Message& reason, const WorkerEnd& end, bool is_corrupt) noexce
 // Start and end
 // ------------------------------------------------------------------------------------------------
 
-ProcessContext::ProcessContext(std::unique_ptr<WorkerProcess> process, Ref<Link> link,
-                               std::uint64_t owner, OnExit on_exit) noexcept
-    : process_(std::move(process)),
-      link_(std::move(link)),
+ProcessContext::ProcessContext(Parts parts, std::uint64_t owner, OnExit on_exit) noexcept
+    : membership_(std::move(parts.membership)),
+      process_(std::move(parts.process)),
+      link_(std::move(parts.link)),
+      exports_(std::move(parts.passing)),
       owner_(owner),
       on_exit_(std::move(on_exit)) {}
 
 ProcessContext::~ProcessContext() = default;
 
+/// Throws.
+ProcessContext::Parts ProcessContext::start_process(const WorkerCommand& command,
+                                                    std::uint64_t owner) {
+  Parts parts;
+  VmDomain& vm = vm_domain(owner);
+  parts.membership = std::make_unique<Membership>(vm);
+  SocketPair bell(SOCK_STREAM);
+  SocketPair passing(SOCK_SEQPACKET);
+  Segment segment = Segment::create_shared(Link::bytes());
+  parts.process = std::make_unique<WorkerProcess>(command, bell.theirs.get());
+  const int to_worker = bell.ours.get();
+  const int passed[] = {segment.descriptor(), vm.domain->descriptor(), passing.theirs.get()};
+  parts.link = Link::create(std::move(segment), bell.ours.take(), Link::Side::vm,
+                            parts.process->descriptor());
+  const std::uint8_t byte = 0;  // The link has what it needs, and the rings are ready.
+  if (send_descriptors(to_worker, {&byte, 1}, passed) != 0) fail("sendmsg");
+  if (parts.membership->number() != 0) parts.passing = std::move(passing.ours);
+  return parts;
+}
+
 Ref<ProcessContext> ProcessContext::start(const WorkerCommand& command, std::uint64_t owner,
                                           OnExit on_exit, std::string* failure) {
   try {
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) fail("socketpair");
-    Descriptor ours(ends[0]);
-    const Descriptor theirs(ends[1]);
-    Segment segment = Segment::create_shared(Link::bytes());
-    auto process = std::make_unique<WorkerProcess>(command, theirs.get());
-    const int memory = segment.descriptor();
-    const int socket = ours.get();
-    const int watched = process->descriptor();
-    Ref<Link> link = Link::create(std::move(segment), ours.take(), Link::Side::vm, watched);
-    send_descriptor(socket, memory);  // The link has both, and the rings are ready.
     auto context = Ref<ProcessContext>::steal(
-        new ProcessContext(std::move(process), std::move(link), owner, std::move(on_exit)));
+        new ProcessContext(start_process(command, owner), owner, std::move(on_exit)));
     if (!context->greet(failure)) return {};
     const auto body = [](void* of) -> void* {
-      (void)pthread_setname_np(pthread_self(), "penstock worker");
+      name_this_thread("penstock worker");
       Ref<ProcessContext>::steal(static_cast<ProcessContext*>(of))->run();
       return nullptr;
     };
@@ -139,7 +115,7 @@ Ref<ProcessContext> ProcessContext::start(const WorkerCommand& command, std::uin
 
 /// False: it does not run.
 bool ProcessContext::greet(std::string* failure) {
-  tell(FrameKind::setup, owner_);
+  tell(FrameKind::setup, owner_, membership_->number());
   Message frame;
   std::int64_t const until = now_ns() + kStart_ns;
   const Status status = link_->receive(frame, until);
@@ -170,6 +146,8 @@ void ProcessContext::run() noexcept {
   link_->hang_up();
   process_->kill();
   const WorkerEnd how = process_->wait();
+  membership_.reset();
+  exports_.clear();
   Message reason;
   if (was_asked) {
     if (!wire::Writer(reason).atom("stopped")) reason.clear();
@@ -247,9 +225,12 @@ std::size_t ProcessContext::atom_name(std::uint64_t word, std::span<char> name, 
   return vm_host().atom_name(word, name, ok);
 }
 
-/// Only calls go there, each once. Its number is kept where a call keeps what runs it.
+/// Shared channels, and calls, each once. Its number is kept where a call keeps what runs it.
 Status ProcessContext::token_of(wire::HandleKind kind, Object& object,
                                 std::uint64_t* token) noexcept {
+  if (kind == wire::HandleKind::channel) {
+    return exports_.number_of(static_cast<Channel&>(object), token);
+  }
   if (kind != wire::HandleKind::call) return Status::not_shared;
   auto& call = static_cast<Call&>(object);
   try {
@@ -301,6 +282,12 @@ Status ProcessContext::object_of(wire::HandleKind kind, std::uint64_t token,
       *object = Ref<Object>::steal(call.take());
       return Status::ok;
     }
+    if (kind == wire::HandleKind::channel) {
+      Ref<Channel> channel = exports_.channel_of(token);
+      if (!channel) return Status::corrupt;
+      *object = Ref<Object>::steal(channel.take());
+      return Status::ok;
+    }
     return kind == wire::HandleKind::inbox ? add_inbox(token, object) : Status::corrupt;
   } catch (const std::bad_alloc&) {
     return Status::out_of_memory;
@@ -338,11 +325,7 @@ void ProcessContext::forget_inbox(const InboxRelay& inbox) noexcept {
   inboxes_.erase(found);
 }
 
-/// All words of local pids end alike.
-bool ProcessContext::is_pid(std::uint64_t word) noexcept {
-  constexpr std::uint64_t kTag = 0xF;
-  return (word & kTag) == (owner_ & kTag);
-}
+bool ProcessContext::is_pid(std::uint64_t word) noexcept { return wire::is_pid_like(word, owner_); }
 
 // From the worker
 // ------------------------------------------------------------------------------------------------
@@ -425,6 +408,9 @@ Status ProcessContext::take(const FrameHead& head, std::span<const std::uint8_t>
       return Status::ok;
     case FrameKind::whereis:
       return look_up(head.id, rest);
+    case FrameKind::channel_back:
+      if (exports_.give_back(head.id, head.detail)) tell(FrameKind::channel_gone, head.id);
+      return Status::ok;
     default:
       return Status::corrupt;
   }

@@ -9,10 +9,13 @@
 #include <unordered_map>
 #include <vector>
 
+#include "channel_exports.hpp"
 #include "penstock/context.hpp"
+#include "penstock/domain.hpp"
 #include "penstock/frame.hpp"
 #include "penstock/link.hpp"
 #include "penstock/portable.hpp"
+#include "vm_domain.hpp"
 #include "worker_process.hpp"
 
 namespace penstock::nif {
@@ -67,8 +70,15 @@ class ProcessContext final : public Context, private wire::Porter {
   /// Threads of a worker that call Erlang. Each costs us a queue.
   static constexpr std::size_t kMostInboxes = 10'000;
 
-  ProcessContext(std::unique_ptr<WorkerProcess> process, Ref<Link> link, std::uint64_t owner,
-                 OnExit on_exit) noexcept;
+  /// What a running one consists of. The process goes before its number does.
+  struct Parts {
+    std::unique_ptr<Membership> membership;
+    std::unique_ptr<WorkerProcess> process;
+    Ref<Link> link;
+    Descriptor passing;
+  };
+  ProcessContext(Parts parts, std::uint64_t owner, OnExit on_exit) noexcept;
+  [[nodiscard]] static Parts start_process(const WorkerCommand& command, std::uint64_t owner);
   ~ProcessContext() override;
 
   // wire::Porter
@@ -104,8 +114,10 @@ class ProcessContext final : public Context, private wire::Porter {
   [[nodiscard]] Ref<InboxRelay> inbox_of(std::uint64_t id) noexcept;
   void forget_inbox(const InboxRelay& inbox) noexcept;
 
+  std::unique_ptr<Membership> membership_;  // Until it is dead.
   const std::unique_ptr<WorkerProcess> process_;
   const Ref<Link> link_;
+  ChannelExports exports_;
   const std::uint64_t owner_;
   const OnExit on_exit_;
   Atomic<std::int64_t> kill_at_ns_{kNoDeadline};  // A worker that was told to stop has until then.

@@ -21,8 +21,11 @@
 
 -type channel() :: reference().
 
-%% `max_size': bytes that may be queued, 0 (the default) for no limit. Other keys are ignored.
--type opts() :: #{max_size => non_neg_integer(), term() => term()}.
+%% `max_size': bytes that may be queued, 0 (the default) for no limit. `shared': processes that
+%% contexts run in may use it, too. Then `max_size' is how large a message may be, 16 MiB at most, 1
+%% MiB by default; twice as many bytes fit, in memory that is there from the start. Other keys are
+%% ignored.
+-type opts() :: #{max_size => non_neg_integer(), shared => boolean(), term() => term()}.
 
 %% `size': bytes queued now. `pinned': bytes of large binaries that the channel keeps alive, queued
 %% or seen by views in Python.
@@ -34,10 +37,13 @@
 new() ->
     py_nif:byte_channel_new(0).
 
-%% @doc Makes a channel. Fails with `badarg' if `max_size' is not an integer of 0 or more.
+%% @doc Makes a channel. Fails with `badarg' for a wrong option.
 -spec new(opts()) -> {ok, channel()} | {error, enomem}.
 new(Opts) when is_map(Opts) ->
-    py_nif:byte_channel_new(py_bytes:max_size(Opts));
+    case py_bytes:is_shared(Opts) of
+        true -> py_nif:byte_channel_new_shared(py_bytes:max_size(Opts));
+        false -> py_nif:byte_channel_new(py_bytes:max_size(Opts))
+    end;
 new(Opts) ->
     error(badarg, [Opts]).
 

@@ -4,7 +4,7 @@
 %% go out by reference.
 -module(py_bytes).
 
--export([message/1, piece/1, max_size/1]).
+-export([message/1, piece/1, max_size/1, is_shared/1]).
 
 %% Shorter binaries are copied anyway, see bytes::kReferThreshold and bytes::kPinThreshold.
 -define(REFERRED_TO_BY_MESSAGES, 2048).
@@ -40,3 +40,12 @@ max_size(#{max_size := _} = Opts) ->
     error(badarg, [Opts]);
 max_size(_Opts) ->
     0.
+
+%% @doc The option `shared', `false' if there is none. Fails with `badarg' for what is no boolean.
+-spec is_shared(map()) -> boolean().
+is_shared(#{shared := Shared}) when is_boolean(Shared) ->
+    Shared;
+is_shared(#{shared := _} = Opts) ->
+    error(badarg, [Opts]);
+is_shared(_Opts) ->
+    false.

@@ -6,10 +6,11 @@
 %% `{error, invalid_channel}'; `{error, enomem}' means that nothing was changed.
 -module(py_nif).
 
--export([channel_new/1, channel_send/2, channel_try_receive/1, channel_close/1, channel_info/1]).
+-export([channel_new/1, channel_new_shared/1, channel_send/2, channel_try_receive/1,
+         channel_close/1, channel_info/1]).
 -export([channel_send_wait/3, channel_send_again/2, channel_receive_wait/2,
          channel_receive_again/1, cancel_wait/1]).
--export([byte_channel_new/1, byte_channel_send/2, byte_channel_send_many/2,
+-export([byte_channel_new/1, byte_channel_new_shared/1, byte_channel_send/2, byte_channel_send_many/2,
          byte_channel_try_receive/1, byte_channel_try_receive_many/2, byte_channel_send_wait/3,
          byte_channel_send_again/2, byte_channel_receive_wait/2, byte_channel_info/1]).
 -export([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
@@ -32,10 +33,11 @@
               event_loop/0, event_fd/0, event_timer/0, unsupported/0, send_error/0,
               receive_error/0, byte_send_error/0, byte_receive_error/0, counters/0]).
 
--nifs([channel_new/1, channel_send/2, channel_try_receive/1, channel_close/1, channel_info/1]).
+-nifs([channel_new/1, channel_new_shared/1, channel_send/2, channel_try_receive/1,
+       channel_close/1, channel_info/1]).
 -nifs([channel_send_wait/3, channel_send_again/2, channel_receive_wait/2,
        channel_receive_again/1, cancel_wait/1]).
--nifs([byte_channel_new/1, byte_channel_send/2, byte_channel_send_many/2,
+-nifs([byte_channel_new/1, byte_channel_new_shared/1, byte_channel_send/2, byte_channel_send_many/2,
        byte_channel_try_receive/1, byte_channel_try_receive_many/2, byte_channel_send_wait/3,
        byte_channel_send_again/2, byte_channel_receive_wait/2, byte_channel_info/1]).
 -nifs([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
@@ -71,7 +73,7 @@
 %% What has no form in Python, and where: positions in lists and tuples, from 1 on, and map keys.
 -type unsupported() ::
     {unsupported, bitstring | improper_list | too_deep | unhashable_key, Path :: [term()]}.
--type send_error() :: closed | too_large | enomem | invalid_channel | unsupported().
+-type send_error() :: closed | too_large | enomem | invalid_channel | not_shared | unsupported().
 %% `corrupt' and `atom_limit': the message was taken out but cannot be an Erlang term.
 -type receive_error() :: closed | corrupt | atom_limit | enomem | invalid_channel.
 -type byte_send_error() :: closed | too_large | enomem | invalid_channel.
@@ -83,6 +85,9 @@
 %% @doc Makes a channel for at most `MaxSize' bytes, 0 for no limit.
 -spec channel_new(MaxSize :: non_neg_integer()) -> {ok, channel()} | {error, enomem}.
 channel_new(_MaxSize) -> erlang:nif_error(not_loaded).
+
+-spec channel_new_shared(MaxSize :: non_neg_integer()) -> {ok, channel()} | {error, enomem}.
+channel_new_shared(_MaxSize) -> erlang:nif_error(not_loaded).
 
 %% @doc See {@link py_channel:send/2}.
 -spec channel_send(channel(), term()) -> ok | busy | {error, send_error()}.
@@ -142,6 +147,9 @@ cancel_wait(_Waiter) -> erlang:nif_error(not_loaded).
 %% @doc Makes a channel of raw bytes, for at most `MaxSize' of them, 0 for no limit.
 -spec byte_channel_new(MaxSize :: non_neg_integer()) -> {ok, channel()} | {error, enomem}.
 byte_channel_new(_MaxSize) -> erlang:nif_error(not_loaded).
+
+-spec byte_channel_new_shared(MaxSize :: non_neg_integer()) -> {ok, channel()} | {error, enomem}.
+byte_channel_new_shared(_MaxSize) -> erlang:nif_error(not_loaded).
 
 %% @doc See {@link py_byte_channel:send/2}.
 -spec byte_channel_send(channel(), binary()) -> ok | busy | {error, byte_send_error()}.

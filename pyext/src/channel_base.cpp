@@ -4,6 +4,7 @@
 #include <structmember.h>
 
 #include "capsule.hpp"
+#include "exceptions.hpp"
 #include "types.hpp"
 
 namespace penstock::python {
@@ -45,6 +46,9 @@ void raise_status(const ModuleState& state, const Channel& channel, Status statu
       break;
     case Status::too_large:
       PyErr_SetString(PyExc_ValueError, "the message is larger than the channel's max_size");
+      break;
+    case Status::not_shared:
+      raise_not_shared();
       break;
     case Status::out_of_memory:
       PyErr_NoMemory();

@@ -9,7 +9,7 @@
 
 #include "executor.hpp"
 #include "gil.hpp"
-#include "os_thread.hpp"
+#include "penstock/thread.hpp"
 #include "own_interpreter.hpp"
 #include "penstock/python/runtime.hpp"
 #include "request_source.hpp"

@@ -72,8 +72,9 @@ bool append_characters(wire::Writer& writer, PyObject* text) {
 }  // namespace
 
 void raise_not_shared() {
-  PyErr_SetString(PyExc_ValueError,
-                  "a channel or buffer that lives in this process cannot go to another one");
+  PyErr_SetString(
+      PyExc_ValueError,
+      "a channel that was not made with shared => true, or a buffer, cannot go to another process");
 }
 
 PyRef take_exception() {

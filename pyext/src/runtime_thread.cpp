@@ -6,7 +6,7 @@
 #include "blocking.hpp"
 #include "gil.hpp"
 #include "interpreter.hpp"
-#include "os_thread.hpp"
+#include "penstock/thread.hpp"
 
 namespace penstock::python {
 

@@ -138,6 +138,9 @@ Status Uplink::token_of(wire::HandleKind kind, Object& object, std::uint64_t* to
     *token = static_cast<RemoteCall&>(static_cast<Call&>(object)).id();
     return Status::ok;
   }
+  if (kind == wire::HandleKind::channel) {
+    return channels_.number_of(static_cast<Channel&>(object), token);
+  }
   if (kind != wire::HandleKind::inbox) return Status::not_shared;
   auto inbox = Ref<Channel>::borrow(&static_cast<Channel&>(object));
   try {
@@ -152,6 +155,12 @@ Status Uplink::token_of(wire::HandleKind kind, Object& object, std::uint64_t* to
 }
 
 Status Uplink::object_of(wire::HandleKind kind, std::uint64_t token, Ref<Object>* object) noexcept {
+  if (kind == wire::HandleKind::channel) {
+    Ref<Channel> channel;
+    const Status status = channels_.channel_of(token, &channel);
+    *object = Ref<Object>::steal(channel.take());
+    return status;
+  }
   if (kind != wire::HandleKind::call) return Status::corrupt;
   auto call = Ref<RemoteCall>::steal(new (std::nothrow)
                                          RemoteCall(*this, token, caller_, wants_traceback_));
@@ -355,6 +364,8 @@ void Uplink::deal_with(const FrameHead& head, std::span<const std::uint8_t> rest
       return lose_inbox(head.id);
     case FrameKind::found:
       return answer_question(head, rest);
+    case FrameKind::channel_gone:
+      return channels_.forget(head.id);
     default:
       return;
   }

@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "channel_imports.hpp"
 #include "penstock/channel.hpp"
 #include "penstock/frame.hpp"
 #include "penstock/host.hpp"
@@ -65,8 +66,15 @@ class LookWaiter final : public Waiter {
 /// Threads: any. whereis() blocks for a round trip, everything else never does.
 class Uplink final : public Host, public RequestSource, private wire::Porter {
  public:
-  Uplink(Ref<Link> link, Ref<Context> context) noexcept
-      : link_(std::move(link)), context_(std::move(context)), waiter_(*link_) {}
+  /// `passing`: see ChannelImports.
+  Uplink(Ref<Link> link, Ref<Context> context, Descriptor passing, Ref<Domain> domain)
+      : link_(std::move(link)),
+        context_(std::move(context)),
+        channels_(std::move(passing), std::move(domain),
+                  [this](std::uint64_t number, std::uint32_t copies) {
+                    tell(FrameKind::channel_back, number, copies);
+                  }),
+        waiter_(*link_) {}
 
   [[nodiscard]] Status send(std::span<const std::uint8_t> pid, const Message& message,
                             const Channel* inbox = nullptr) noexcept override;
@@ -120,6 +128,7 @@ class Uplink final : public Host, public RequestSource, private wire::Porter {
 
   const Ref<Link> link_;
   const Ref<Context> context_;
+  ChannelImports channels_;
   AtomTable atoms_;
 
   // The context's thread's.

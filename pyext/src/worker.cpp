@@ -2,15 +2,14 @@
 #include "worker.hpp"
 
 #include <fcntl.h>
-#include <sys/socket.h>
 
-#include <cstring>
+#include <exception>
 #include <new>
-#include <system_error>
 
 #include "gil.hpp"
-#include "os_thread.hpp"
+#include "penstock/descriptors.hpp"
 #include "penstock/python/runtime.hpp"
+#include "penstock/thread.hpp"
 #include "runtime_thread.hpp"
 #include "uplink.hpp"
 
@@ -18,58 +17,53 @@ namespace penstock::python {
 
 namespace {
 
-/// The descriptor that the VM sends first. -1: it did not.
-int receive_descriptor(int socket) noexcept {
-  char byte = 0;
-  iovec part{&byte, 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  ssize_t count = 0;
-  do {
-    count = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-  } while (count < 0 && errno == EINTR);
-  const cmsghdr* const head = count > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
-  if (head == nullptr || head->cmsg_type != SCM_RIGHTS || head->cmsg_len != CMSG_LEN(sizeof(int))) {
-    return -1;
+/// What the VM gives a worker.
+struct Connection {
+  Ref<Link> link;
+  Ref<Domain> domain;  // None: this process shares no channels.
+  Descriptor passing;
+  std::uint64_t process = 0;  // The word of the context's pid.
+};
+
+/// False: the VM is gone, or is none. Throws system_error or bad_alloc.
+bool connect(int socket, Connection* connection) {
+  std::uint8_t byte = 0;
+  int numbers[3];
+  if (receive_descriptors(socket, {&byte, 1}, numbers) <= 0) return false;
+  Descriptor memory(numbers[0]);
+  Descriptor bells(numbers[1]);
+  connection->passing = Descriptor(numbers[2]);
+  if (memory.get() < 0 || bells.get() < 0 || connection->passing.get() < 0) return false;
+  connection->link =
+      Link::create(Segment::attach(memory.take(), Link::bytes()), socket, Link::Side::worker);
+  Message frame;
+  FrameHead head{};
+  std::span<const std::uint8_t> rest;
+  if (connection->link->receive(frame, kNoDeadline) != Status::ok ||
+      !read_frame(frame.bytes(), &head, &rest) || head.kind != FrameKind::setup) {
+    return false;
   }
-  int descriptor = -1;
-  std::memcpy(&descriptor, CMSG_DATA(head), sizeof descriptor);
-  return descriptor;
+  connection->process = head.id;
+  if (head.detail != 0) connection->domain = Domain::join(bells.take(), head.detail);
+  return true;
 }
 
-/// The VM's setup. Empty: an exception is set.
-Ref<Link> connect(int socket, std::uint64_t* process) {
+/// The VM's setup. False: an exception is set.
+bool connect_to_vm(int socket, Connection* connection) {
   (void)fcntl(socket, F_SETFD, FD_CLOEXEC);
-  Ref<Link> link;
-  Status status = Status::closed;
+  bool is_connected = false;
   {
     const GilRelease released;
-    const int memory = receive_descriptor(socket);
     try {
-      if (memory >= 0) {
-        link = Link::create(Segment::attach(memory, Link::bytes()), socket, Link::Side::worker);
-      }
+      is_connected = connect(socket, connection);
     } catch (const std::exception&) {
-      link = {};
-    }
-    Message frame;
-    if (link) status = link->receive(frame, kNoDeadline);
-    FrameHead head{};
-    std::span<const std::uint8_t> rest;
-    if (status == Status::ok && read_frame(frame.bytes(), &head, &rest) &&
-        head.kind == FrameKind::setup) {
-      *process = head.id;
-    } else {
-      status = Status::corrupt;
+      is_connected = false;
     }
   }
-  if (status == Status::ok) return link;
-  PyErr_SetString(PyExc_ConnectionError, "nobody in Erlang is at the other end");
-  return {};
+  if (!is_connected) {
+    PyErr_SetString(PyExc_ConnectionError, "nobody in Erlang is at the other end");
+  }
+  return is_connected;
 }
 
 /// False: an exception is set.
@@ -86,15 +80,19 @@ bool start_receiving(Uplink& uplink) {
 PyObject* serve(PyObject* module, PyObject* argument) {
   const long socket = PyLong_AsLong(argument);
   if (socket == -1 && PyErr_Occurred() != nullptr) return nullptr;
-  std::uint64_t process = 0;
-  Ref<Link> link = connect(static_cast<int>(socket), &process);
-  if (!link) return nullptr;
+  Connection connection;
+  if (!connect_to_vm(static_cast<int>(socket), &connection)) return nullptr;
   if (const std::string failure = adopt_runtime(state_of(module)); !failure.empty()) {
     PyErr_SetString(PyExc_RuntimeError, failure.c_str());
     return nullptr;
   }
-  Ref<Context> context = Context::adopt_this_thread(process);
-  auto* const uplink = context ? new (std::nothrow) Uplink(std::move(link), context) : nullptr;
+  Ref<Context> context = Context::adopt_this_thread(connection.process);
+  auto* const uplink =
+      context
+          ? new (std::nothrow)
+                Uplink(std::move(connection.link), context,
+                       std::move(connection.passing), std::move(connection.domain))
+          : nullptr;
   if (uplink == nullptr) return PyErr_NoMemory();
   set_host(uplink);
   if (!start_receiving(*uplink)) return nullptr;

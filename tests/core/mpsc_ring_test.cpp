@@ -103,13 +103,55 @@ TEST(MpscRing, TakesARecordOfMaxSizeAtEveryOffsetAndRefusesOneByteMore) {
   }
 }
 
-TEST(MpscRing, LimitsRecordsToWhatAnEntryCanName) {
-  std::uint64_t const capacity = std::uint64_t{1} << 22;
+TEST(MpscRing, LimitsRecordsToWhatATailCanName) {
+  std::uint64_t const capacity = std::uint64_t{1} << 27;
   Ring ring(capacity);
-  ASSERT_EQ(MpscRing::max_record(capacity), MpscRing::kMaxRecord);
-  ASSERT_EQ(ring.send(MpscRing::kMaxRecord + 1), Status::too_large);
-  for (int i = 0; i < 9; ++i) {
-    ASSERT_EQ(ring.send(MpscRing::kMaxRecord), Status::ok);
+  std::size_t const most = MpscRing::max_record(capacity);
+  ASSERT_EQ(most, MpscRing::kMaxRecord - 8);
+  ASSERT_EQ(ring.send(most + 1), Status::too_large);
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_EQ(ring.send(most), Status::ok);
+    ring.expect_oldest();
+  }
+}
+
+/// Beyond 64 KiB lengths are counted in blocks.
+TEST(MpscRing, CarriesLongRecordsFromEveryPartOfTheRing) {
+  constexpr std::size_t kBlock = std::size_t{64} << 10;
+  for (std::uint64_t const capacity : {std::uint64_t{1} << 17, std::uint64_t{1} << 20}) {
+    std::size_t const most = MpscRing::max_record(capacity);
+    for (std::uint64_t start = 0; start < capacity / kGranule; start += 1023) {
+      Ring ring(capacity, start);
+      for (std::size_t const bytes : {kBlock - 1, kBlock, kBlock + 1, 2 * kBlock - 8,
+                                      2 * kBlock - 7, 3 * kBlock, most - 1, most}) {
+        if (bytes > most) continue;
+        ASSERT_EQ(ring.send(bytes), Status::ok) << capacity << " " << start << " " << bytes;
+        const Status second = ring.send(100);
+        ring.expect_oldest();
+        if (second == Status::ok) ring.expect_oldest();
+        ring.expect_empty();
+      }
+      ASSERT_EQ(ring.send(most + 1), Status::too_large);
+    }
+  }
+}
+
+TEST(MpscRing, SkipsALongRecordThatADeadProducerLeft) {
+  std::uint64_t const capacity = std::uint64_t{1} << 20;
+  for (std::uint64_t start = 0; start < capacity / kGranule; start += 777) {
+    Ring ring(capacity, start);
+    MpscProducer dead(ring.memory.span(), capacity, 7);
+    MpscProducer::Claim left;
+    ASSERT_EQ(ring.send(10), Status::ok);
+    ASSERT_EQ(dead.try_claim(200'000, &left), Status::ok);
+    const bool is_behind = ring.send(100'000) == Status::ok;
+    ring.expect_oldest();
+    ring.expect_empty();
+    ASSERT_EQ(ring.consumer->waits_for(), 7);
+    ASSERT_EQ(ring.consumer->abort_claims_of(7), Status::ok);
+    if (is_behind) ring.expect_oldest();
+    ring.expect_empty();
+    ASSERT_EQ(ring.send(MpscRing::max_record(capacity)), Status::ok);
     ring.expect_oldest();
   }
 }

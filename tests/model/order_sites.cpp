@@ -34,8 +34,8 @@ OrderSites& OrderSites::instance() {
 
 const OrderSite& OrderSites::at(const char* edge, std::uint8_t sides,
                                 const std::source_location& where) {
-  std::size_t bucket = (reinterpret_cast<std::uintptr_t>(where.file_name()) >> 4) * 31 +
-                       where.line() * 257 + where.column() * 7 + sides;
+  // Not by the name's address: each translation unit may have a copy of it.
+  std::size_t bucket = where.line() * 257 + where.column() * 7 + sides;
   for (;; ++bucket) {
     std::uint16_t& index = buckets_[bucket % kBuckets];
     if (index == 0) {
@@ -48,7 +48,6 @@ const OrderSite& OrderSites::at(const char* edge, std::uint8_t sides,
       return sites_.back();
     }
     const OrderSite& site = sites_[index - 1U];
-    // An inline function has one file name, but maybe one copy of it for each translation unit.
     if (site.line == where.line() && site.column == where.column() && site.sides == sides &&
         (site.file == where.file_name() || std::strcmp(site.file, where.file_name()) == 0)) {
       return site;

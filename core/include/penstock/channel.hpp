@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "penstock/message.hpp"
 #include "penstock/queue.hpp"
 #include "penstock/ref.hpp"
+#include "penstock/shared_store.hpp"
 #include "penstock/spin.hpp"
 #include "penstock/status.hpp"
 #include "penstock/waiter.hpp"
@@ -25,6 +27,10 @@ namespace penstock {
 ///
 /// Cost: a send is one compare-and-swap, one fetch-and-add, one copy, one fence; no allocation (a
 /// new 64 KiB slab comes recycled), no system call unless somebody sleeps.
+///
+/// Shared with other processes: its messages lie in a ring in shared memory (SharedQueue), as
+/// copies. The room of a message is a multiple of 64 bytes, and the ring is at least twice as large
+/// as max_size, which only says how large one message may be.
 ///
 /// Units: sizes are bytes of wire form plus the bytes of large binaries that it refers to; in a
 /// channel of raw bytes exactly those bytes.
@@ -49,7 +55,12 @@ class Channel final : public Addressable {
   /// `max_size` 0: unbounded. nullptr when memory ran out.
   [[nodiscard]] static Ref<Channel> create(std::uint64_t max_size,
                                            Content content = Content::terms) noexcept;
+  /// One that other processes use as well.
+  [[nodiscard]] static Ref<Channel> create(std::unique_ptr<SharedStore> store,
+                                           std::uint64_t max_size, Content content) noexcept;
   [[nodiscard]] Content content() const noexcept { return content_; }
+  /// nullptr: only this process uses it.
+  [[nodiscard]] SharedStore* shared() const noexcept { return store_.get(); }
 
   /// Moves `message` into the channel: ok, or full, too_large, closed, out_of_memory and the
   /// message stays as it is.
@@ -70,7 +81,9 @@ class Channel final : public Addressable {
   /// No send succeeds afterwards; what is queued can still be received. Wakes everybody.
   /// Idempotent.
   void close() noexcept;
-  [[nodiscard]] bool is_closed() const noexcept { return queue_.is_closed(); }
+  [[nodiscard]] bool is_closed() const noexcept {
+    return store_ ? store_->is_closed() : queue_.is_closed();
+  }
 
   /// Bytes queued; exact when nobody is sending or receiving, never above max_size.
   [[nodiscard]] std::uint64_t size() const noexcept;
@@ -83,7 +96,7 @@ class Channel final : public Addressable {
   void remove_sender() noexcept;
   /// Look before looking whether the channel is empty: what the last one sent is then not missed.
   [[nodiscard]] bool has_sender() const noexcept {
-    return senders_.load(order::acquire("C2")) != 0;
+    return store_ ? store_->has_sender() : senders_.load(order::acquire("C2")) != 0;
   }
 
   /// For waiters that are not threads: add to the list, try again, then sleep. See waiter.hpp.
@@ -91,6 +104,11 @@ class Channel final : public Addressable {
   [[nodiscard]] WaitList& space_waiters() noexcept { return space_; }
   /// As try_receive, for somebody in line or about to sleep: closed, too, when no sender is left.
   [[nodiscard]] Status receive_or_wait(Message& message) noexcept;
+
+  /// For the thread that other processes call: somebody here may have waited long enough.
+  void look_for_waiters() noexcept;
+  /// A process that used this channel is dead (SharedStore::recover). Wakes everybody.
+  [[nodiscard]] bool recover(unsigned process) noexcept;
   /// A fired waiter leaves without having looked: gives its wake-up to the next one. One that waits
   /// for space does so even if it was not fired: what did not fit for it may fit for the next.
   void pass_on_data() noexcept { data_.wake_one(); }
@@ -103,22 +121,27 @@ class Channel final : public Addressable {
   void unpin(std::uint64_t bytes) noexcept { pinned_.fetch_sub(bytes, order::relaxed); }
 
  private:
-  Channel(std::uint64_t max_size, Content content) noexcept;
+  Channel(std::uint64_t max_size, Content content,
+          std::unique_ptr<SharedStore> store = nullptr) noexcept;
   ~Channel() override = default;
   [[nodiscard]] std::uint64_t cost_of(const Message& message) const noexcept;
   [[nodiscard]] Status admit(std::uint64_t cost) noexcept;
   [[nodiscard]] bool fits(std::uint64_t admitted) noexcept;
   [[nodiscard]] Status put(Message& message) noexcept;
+  [[nodiscard]] Status put_shared(Message& message) noexcept;
   [[nodiscard]] bool has_room_for_others() const noexcept;
   void wake_receivers() noexcept;
   [[nodiscard]] Status take(Message& message, bool* more) noexcept;
+  [[nodiscard]] Status take_shared(Message& message, bool* more) noexcept;
   [[nodiscard]] Status take_or_wait(Message& message, bool* more) noexcept;
   [[nodiscard]] bool looks_ready() noexcept;
+  void count_senders(int more) noexcept;
   void lock_consumer() noexcept;
   void unlock_consumer() noexcept;
 
   const std::uint64_t max_size_;
   const Content content_;
+  const std::unique_ptr<SharedStore> store_;  // Then queue_ and the counts below are not used.
   Atomic<std::uint32_t> senders_{0};
   Atomic<std::uint64_t> pinned_{0};  // A statistic; touched by large messages only.
 

@@ -14,13 +14,15 @@ namespace penstock {
 /// FrameHead; terms are in portable form.
 ///
 ///   to the worker     id             detail          then
-///   setup             the context's  -               -               always the first
+///   setup             the context's  number in the   -               always the first
+///                     pid            Domain or 0
 ///   request, nested   caller's pid   1: traceback    the request (call.hpp); a call is kToken
 ///   interrupt         call or 0      -               -               0: whatever runs
 ///   finish, stop      -              -               -               see Context
 ///   inbox             inbox          -               the message
 ///   inbox_lost        inbox          -               -               nobody sends there any more
 ///   found             question       1: yes          a pid
+///   channel_gone      channel        -               -               all copies of it are back
 ///
 ///   to the VM
 ///   ready             -              -               -               the first; requests are run
@@ -31,6 +33,7 @@ namespace penstock {
 ///                                                    delivered fails in that inbox
 ///   whereis           question       -               the name in UTF-8
 ///   inbox_closed      inbox          -               -               its thread has ended
+///   channel_back      channel        how many        -               copies are no more
 ///
 /// An inbox and a call are named by who has it: the worker numbers its inboxes, the VM its calls.
 // clang-format on
@@ -44,6 +47,7 @@ enum class FrameKind : std::uint32_t {
   inbox,
   inbox_lost,
   found,
+  channel_gone,
   ready = 32,
   answer,
   drop,
@@ -51,6 +55,7 @@ enum class FrameKind : std::uint32_t {
   send,
   whereis,
   inbox_closed,
+  channel_back,
 };
 
 struct FrameHead {

@@ -29,12 +29,15 @@ namespace penstock {
 ///                         3 aborted    size: granules
 ///
 /// A record that does not fit before the end of the ring lies at its start, and its claim begins
-/// with what is left before the end.
+/// with what is left before the end. One of more than 64 KiB begins with its length in 8 bytes, and
+/// is as long as so many blocks of 64 KiB; its claim ends where the next block does. So each length
+/// fits its field, which beyond kShort counts blocks.
 ///
 /// Threads: any number of producers, each with an MpscProducer of its own; one MpscConsumer.
 /// Cost: O(1), allocates nothing, makes no system call; a claim is lock-free. A producer that stops
 /// between claim and commit delays the records behind its own, nothing else.
-/// Units: capacity is a power of two from 256 bytes; the longest record is half of it, and 64 KiB.
+/// Units: capacity is a power of two from 256 bytes; the longest record is half of it, less 8 bytes
+/// beyond 64 KiB, and kMaxRecord.
 /// Positions count granules in 44 bits and come round after 62 hours at 5 GB/s, which matters to a
 /// producer that stops within a claim for exactly as long. Laps of 37 bits come round as well, but
 /// only an entry that was not written for 2^37 laps could tell.
@@ -52,7 +55,7 @@ class MpscRing {
  public:
   static constexpr std::uint64_t kGranule = 64;
   static constexpr std::uint64_t kLeastCapacity = 256;
-  static constexpr std::uint64_t kMaxRecord = std::uint64_t{64} * 1024;
+  static constexpr std::uint64_t kMaxRecord = std::uint64_t{31} << 20;
   /// Who makes a claim: 1 to 255. Each process that may die alone is one, and so may be each thread
   /// of one that shall.
   using Owner = std::uint8_t;
@@ -61,7 +64,8 @@ class MpscRing {
     return sizeof(RingHeader) + capacity / kGranule * sizeof(std::uint64_t) + capacity;
   }
   [[nodiscard]] static constexpr std::uint64_t max_record(std::uint64_t capacity) {
-    return std::min(capacity / 2, kMaxRecord);
+    std::uint64_t const half = std::min(capacity / 2, kMaxRecord);
+    return half > kShortRecord ? half - sizeof(std::uint64_t) : half;
   }
   /// `memory` is zeroed. `granule`: where positions start, for tests.
   static void format(std::span<std::uint8_t> memory, std::uint64_t capacity,
@@ -95,16 +99,35 @@ class MpscRing {
   [[nodiscard]] static constexpr std::uint64_t distance(std::uint64_t from, std::uint64_t to) {
     return (to - from) & kPositions;
   }
+  /// Up to here a record is nothing but its bytes.
+  static constexpr std::uint64_t kShortRecord = std::uint64_t{64} * 1024;
+  static constexpr std::uint64_t kBlock = kShortRecord / kGranule;  ///< Granules.
   [[nodiscard]] static constexpr std::uint64_t granules_of(std::uint64_t bytes) {
-    return bytes == 0 ? 1 : (bytes + kGranule - 1) / kGranule;
+    if (bytes <= kShortRecord) return bytes == 0 ? 1 : (bytes + kGranule - 1) / kGranule;
+    return whole_blocks((bytes + sizeof bytes + kGranule - 1) / kGranule);
+  }
+  /// How an entry says how long its record is, and what that takes.
+  [[nodiscard]] static constexpr std::uint64_t size_field(std::uint64_t bytes) {
+    return bytes <= kShortRecord ? bytes : kShortRecord + granules_of(bytes) / kBlock;
+  }
+  [[nodiscard]] static constexpr std::uint64_t granules_in(std::uint64_t field) {
+    return field <= kShortRecord ? granules_of(field) : (field - kShortRecord) * kBlock;
+  }
+  [[nodiscard]] static constexpr std::uint64_t whole_blocks(std::uint64_t granules) {
+    return (granules + kBlock - 1) / kBlock * kBlock;
+  }
+  /// What is claimed for so many granules.
+  [[nodiscard]] static constexpr std::uint64_t claimed(std::uint64_t granules) {
+    return granules < kBlock ? granules : whole_blocks(granules);
   }
   [[nodiscard]] std::uint64_t index(std::uint64_t position) const noexcept {
     return position & (granules_ - 1);
   }
   /// What lies unused before a record of `bytes` that is claimed at `position`.
-  [[nodiscard]] std::uint64_t padding(std::uint64_t position, std::uint64_t bytes) const noexcept {
+  [[nodiscard]] std::uint64_t padding(std::uint64_t position,
+                                      std::uint64_t granules) const noexcept {
     std::uint64_t const to_end = granules_ - index(position);
-    return granules_of(bytes) > to_end ? to_end : 0;
+    return granules > to_end ? to_end : 0;
   }
   [[nodiscard]] std::uint8_t* at(std::uint64_t position) const noexcept {
     return records_ + index(position) * kGranule;
@@ -117,7 +140,22 @@ class MpscRing {
   static constexpr unsigned kEntryOwner = 17, kEntryState = 25, kEntryLap = 27;
   static constexpr std::uint64_t kEntrySizes = (std::uint64_t{1} << kEntryOwner) - 1;
   static constexpr std::uint64_t kLaps = (std::uint64_t{1} << (64 - kEntryLap)) - 1;
-  static_assert(2 * kMaxRecord / kGranule - 1 <= kTailLengths && kMaxRecord <= kEntrySizes);
+  /// A field for lengths, whose upper half counts blocks.
+  template <std::uint64_t Field>
+  struct Lengths {
+    static constexpr std::uint64_t kShort = Field / 2;  ///< The last that counts itself.
+    static constexpr std::uint64_t kLongest = kShort * kBlock;
+    [[nodiscard]] static constexpr std::uint64_t encode(std::uint64_t granules) {
+      return granules <= kShort ? granules : kShort + granules / kBlock;
+    }
+    [[nodiscard]] static constexpr std::uint64_t decode(std::uint64_t field) {
+      return field <= kShort ? field : (field - kShort) * kBlock;
+    }
+  };
+  using TailLengths = Lengths<kTailLengths>;
+  using EntryLengths = Lengths<kEntrySizes>;
+  static_assert(kBlock - 1 <= TailLengths::kShort);
+  static_assert(2 * (kMaxRecord / kGranule) + kBlock <= TailLengths::kLongest);
 
   struct LastClaim {
     std::uint64_t end;
@@ -125,11 +163,11 @@ class MpscRing {
     Owner owner;
   };
   [[nodiscard]] static constexpr LastClaim last_claim(std::uint64_t tail) {
-    return {tail >> kTailPosition, tail >> kTailLength & kTailLengths,
+    return {tail >> kTailPosition, TailLengths::decode(tail >> kTailLength & kTailLengths),
             static_cast<Owner>(tail >> kTailOwner)};
   }
   [[nodiscard]] static constexpr std::uint64_t tail_word(const LastClaim& claim) {
-    return claim.end << kTailPosition | claim.length << kTailLength |
+    return claim.end << kTailPosition | TailLengths::encode(claim.length) << kTailLength |
            std::uint64_t{claim.owner} << kTailOwner;
   }
   [[nodiscard]] std::uint64_t entry_word(std::uint64_t position, State state, Owner owner,
@@ -164,8 +202,9 @@ class MpscRing {
     // One that is younger belongs to a claim that came after this one.
     std::uint64_t const laps = age(seen, start);
     if (state_of(seen) != kNothing && (laps == 0 || laps > kLaps / 2)) return;
-    entry.compare_exchange_strong(seen, entry_word(start, kClaimed, claim.owner, claim.length),
-                                  order::relaxed, order::relaxed);
+    std::uint64_t const word =
+        entry_word(start, kClaimed, claim.owner, EntryLengths::encode(claim.length));
+    entry.compare_exchange_strong(seen, word, order::relaxed, order::relaxed);
   }
 
   RingHeader* header_;
@@ -188,13 +227,14 @@ class MpscProducer : public MpscRing {
   /// ok, full, closed or too_large. Write `bytes` to room, then commit().
   [[nodiscard]] Status try_claim(std::size_t bytes, Claim* claim) noexcept {
     if (bytes > max_record(granules_ * kGranule)) return Status::too_large;
+    std::uint64_t const granules = granules_of(bytes);
     std::uint64_t tail = header_->tail.load(order::acquire("P4"));
     std::uint64_t start = 0;
     for (;;) {
       if ((tail & ring::kClosed) != 0) return Status::closed;
       const LastClaim last = last_claim(tail);
       start = last.end;
-      std::uint64_t const length = padding(start, bytes) + granules_of(bytes);
+      std::uint64_t const length = claimed(padding(start, granules) + granules);
       std::uint64_t const end = after(start, length);
       if (!has_room(end)) {
         // Head and tail were read one after the other: if others claimed and were consumed between,
@@ -212,13 +252,19 @@ class MpscProducer : public MpscRing {
       }
     }
     fail_point("mpsc.claim.after");
-    *claim = {at(after(start, padding(start, bytes))), start, bytes};
+    *claim = {at(after(start, padding(start, granules))), start, bytes};
+    if (bytes > kShortRecord) {
+      std::uint64_t const length = bytes;
+      copy_in(claim->room, &length, sizeof length);
+      claim->room += sizeof length;
+    }
     return Status::ok;
   }
   void commit(const Claim& claim) noexcept {
     fail_point("mpsc.commit.before");
     entries_[index(claim.position)].store(
-        entry_word(claim.position, kCommitted, owner_, claim.bytes), order::release("P1"));
+        entry_word(claim.position, kCommitted, owner_, size_field(claim.bytes)),
+        order::release("P1"));
     fail_point("mpsc.commit.after");
   }
   [[nodiscard]] Status try_send(std::span<const std::uint8_t> record) noexcept {
@@ -274,10 +320,7 @@ class MpscConsumer : public MpscRing {
       step_ = length_of(entry, head_);
       // Nobody keeps us in this loop for longer than the ring.
       if (step_ == 0 || (skipped += step_) > granules_) return Status::corrupt;
-      if (state_of(entry) == kCommitted) {
-        *record = {at(after(head_, padding(head_, size_of(entry)))), size_of(entry)};
-        return Status::ok;
-      }
+      if (state_of(entry) == kCommitted) return find(entry, record);
       consume();
     }
   }
@@ -305,6 +348,22 @@ class MpscConsumer : public MpscRing {
   }
   [[nodiscard]] Gate& data() noexcept { return header_->data; }
 
+  /// Whether peek() would find something, seen without it: a hint for others than the consumer.
+  [[nodiscard]] bool has_record() const noexcept {
+    std::uint64_t const head = header_->head.load(order::relaxed) & kPositions;
+    std::uint64_t const entry = entries_[index(head)].load(order::relaxed);
+    return is_current(entry, head) && state_of(entry) != kClaimed;
+  }
+  /// Bytes that are claimed and not consumed, in whole granules. A hint.
+  [[nodiscard]] std::uint64_t used() const noexcept {
+    std::uint64_t const head = header_->head.load(order::relaxed) & kPositions;
+    std::uint64_t const end = last_claim(header_->tail.load(order::relaxed)).end;
+    return std::min(distance(head, end), granules_) * kGranule;
+  }
+  [[nodiscard]] bool is_closed() const noexcept {
+    return (header_->tail.load(order::relaxed) & ring::kClosed) != 0;
+  }
+
   /// Whose claim the consumer waits for: 0: nothing is claimed that is not committed. A hint, for
   /// who wants to know whether that one still lives.
   [[nodiscard]] Owner waits_for() const noexcept {
@@ -330,7 +389,8 @@ class MpscConsumer : public MpscRing {
       if (length == 0 || length > distance(position, last.end)) return Status::corrupt;
       if (state_of(entry) == kClaimed && owner_of(entry) == owner) {
         // Only its owner would change it.
-        word.store(entry_word(position, kAborted, owner, length), order::relaxed);
+        word.store(entry_word(position, kAborted, owner, EntryLengths::encode(length)),
+                   order::relaxed);
       }
     }
     return Status::ok;
@@ -340,10 +400,29 @@ class MpscConsumer : public MpscRing {
   /// Granules of what begins at `position`; 0: no entry of ours is like that.
   [[nodiscard]] std::uint64_t length_of(std::uint64_t entry,
                                         std::uint64_t position) const noexcept {
+    if (state_of(entry) != kCommitted) {
+      std::uint64_t const length = EntryLengths::decode(size_of(entry));
+      return length <= granules_ ? length : 0;
+    }
+    std::uint64_t const granules = granules_in(size_of(entry));
+    if (granules > granules_ / 2) return 0;
+    return claimed(padding(position, granules) + granules);
+  }
+  /// The record that is committed at head_: ok or corrupt.
+  [[nodiscard]] Status find(std::uint64_t entry,
+                            std::span<const std::uint8_t>* record) const noexcept {
     std::uint64_t const size = size_of(entry);
-    if (state_of(entry) != kCommitted) return size <= granules_ ? size : 0;
-    if (size > max_record(granules_ * kGranule)) return 0;
-    return padding(position, size) + granules_of(size);
+    std::uint64_t const granules = granules_in(size);
+    const std::uint8_t* const start = at(after(head_, padding(head_, granules)));
+    if (size <= kShortRecord) {
+      *record = {start, size};
+      return Status::ok;
+    }
+    std::uint64_t length = 0;
+    copy_out(&length, start, sizeof length);
+    if (length > granules * kGranule - sizeof length) return Status::corrupt;
+    *record = {start + sizeof length, length};
+    return Status::ok;
   }
 
   std::uint64_t head_;

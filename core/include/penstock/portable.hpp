@@ -41,6 +41,30 @@ class Porter {
   ~Porter() = default;
 };
 
+/// For terms that hold no objects, in the words of the process's Host: those in channels that
+/// processes share.
+class ValuePorter final : public Porter {
+ public:
+  /// `pid`: the word of some pid, if words that are no pids must not get in; 0: who sends is
+  /// trusted.
+  explicit ValuePorter(std::uint64_t pid) noexcept : pid_(pid) {}
+  [[nodiscard]] std::size_t atom_name(std::uint64_t word, std::span<char> name,
+                                      bool* ok) noexcept override;
+  [[nodiscard]] Status token_of(HandleKind kind, Object& object,
+                                std::uint64_t* token) noexcept override;
+  [[nodiscard]] Status object_of(HandleKind kind, std::uint64_t token,
+                                 Ref<Object>* object) noexcept override;
+  [[nodiscard]] bool is_pid(std::uint64_t word) noexcept override;
+
+ private:
+  const std::uint64_t pid_;
+};
+/// All words of local pids end alike.
+[[nodiscard]] constexpr bool is_pid_like(std::uint64_t word, std::uint64_t pid) noexcept {
+  constexpr std::uint64_t kTag = 0xF;
+  return (word & kTag) == (pid & kTag);
+}
+
 /// Appends the term in `bytes`, which is ours, in portable form: ok, not_shared, corrupt or
 /// out_of_memory.
 [[nodiscard]] Status to_portable(std::span<const std::uint8_t> bytes, Porter& porter,

@@ -38,7 +38,34 @@ class Waiter {
   std::uint64_t ticket_ = 0;  // Place in the line, kept while the wait is unfinished; 0: none yet.
 };
 
-/// Waiters on one condition, first come, first served. The side that makes the condition true pays
+/// Those who wait for the same condition in other processes (domain.hpp).
+///
+/// Threads: any.
+class FarWaiters {
+ public:
+  FarWaiters(const FarWaiters&) = delete;
+  FarWaiters& operator=(const FarWaiters&) = delete;
+
+  /// Tells the other processes that somebody waits here: the second step of add(), before its
+  /// fence.
+  virtual void announce() noexcept = 0;
+  /// How many other processes have somebody who waits.
+  [[nodiscard]] virtual std::uint32_t waiting() const noexcept = 0;
+  /// One process wakes one waiter; all wake all.
+  virtual void wake_one() noexcept = 0;
+  virtual void wake_all() noexcept = 0;
+  /// For the thread that others call when they wake somebody: announces the waiters of `near`, this
+  /// process's, again, so that what happens from now on calls it again; or passes the call on if
+  /// there are none. Then look whether the condition holds for them.
+  virtual void answer(WaitList& near) noexcept = 0;
+
+ protected:
+  FarWaiters() = default;
+  ~FarWaiters() = default;
+};
+
+/// Waiters on one condition, first come, first served; those of other processes after those of this
+/// one. The side that makes the condition true pays
 /// a fence and one load when nobody waits.
 ///
 /// Protocol: a waiter calls add(), looks at the condition once more, then sleeps until fired; a
@@ -68,14 +95,23 @@ class WaitList {
 
   void wake_one() noexcept;
   void wake_all() noexcept;
+  /// Those of this process only.
+  void wake_all_near() noexcept;
+  /// Before anybody else knows this list.
+  void set_far(FarWaiters& far) noexcept { far_ = &far; }
   /// The first step of waking somebody, for a notifier with a choice: false, nobody is to be woken.
   [[nodiscard]] bool anybody_waits() noexcept {
     full_fence(armed_, "W1");
-    return armed_.load(order::relaxed) != 0;
+    return waiting() != 0;
   }
   /// For a waiter that writes more than add() did before it looks at its condition.
   void fence() noexcept { full_fence(armed_, "W1"); }
-  [[nodiscard]] std::uint32_t waiting() const noexcept { return armed_.load(order::relaxed); }
+  /// Waiters here, and processes where there are others.
+  [[nodiscard]] std::uint32_t waiting() const noexcept {
+    std::uint32_t const near = waiting_near();
+    return far_ == nullptr ? near : near + far_->waiting();
+  }
+  [[nodiscard]] std::uint32_t waiting_near() const noexcept { return armed_.load(order::relaxed); }
 
  private:
   void lock() noexcept;
@@ -88,6 +124,7 @@ class WaitList {
   Waiter* first_ = nullptr;
   Waiter* last_ = nullptr;
   std::uint64_t next_ticket_ = 1;
+  FarWaiters* far_ = nullptr;
 };
 
 /// A thread that sleeps on a futex, or on an eventfd if signals must end its sleep. Lives on the

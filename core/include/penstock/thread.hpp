@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-namespace penstock::python {
+namespace penstock {
 
 /// Starts a detached thread with all signals blocked and an 8 MiB stack, as Python expects of the
 /// platform. False: no threads or memory left.
@@ -10,4 +10,4 @@ namespace penstock::python {
 /// For debuggers; at most 15 bytes.
 void name_this_thread(const char* name) noexcept;
 
-}  // namespace penstock::python
+}  // namespace penstock

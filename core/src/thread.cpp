@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "os_thread.hpp"
+#include "penstock/thread.hpp"
 
 #include <pthread.h>
 #include <signal.h>
 
 #include <cstddef>
 
-namespace penstock::python {
+namespace penstock {
 
 namespace {
 
@@ -54,4 +54,4 @@ bool start_thread(void* (*body)(void*), void* argument) noexcept {
 
 void name_this_thread(const char* name) noexcept { pthread_setname_np(pthread_self(), name); }
 
-}  // namespace penstock::python
+}  // namespace penstock

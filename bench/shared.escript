@@ -1,0 +1,109 @@
+#!/usr/bin/env escript
+%% -*- erlang -*-
+%%! -pa _build/default/lib/penstock/ebin
+%% SPDX-License-Identifier: Apache-2.0
+%%
+%% Streams through shared channels: from Erlang to a worker process, beside a context in the VM and a
+%% {packet, 4} port; and from one worker to another, beside multiprocessing and ZeroMQ.
+%%
+%%   bench/shared.escript [perf/RESULT.json]
+
+-mode(compile).
+
+-include("figures.hrl").
+
+rows() ->
+    [{"erlang_to_vm_64B", "msg/s", fun(Context) -> to_python(Context, #{}, 300_000) end},
+     {"erlang_to_worker_64B", "msg/s",
+      in_worker(fun(Context) -> to_python(Context, #{shared => true}, 300_000) end)},
+     {"erlang_to_port_64B_baseline", "msg/s", fun(_) -> port(small(), 100_000) end},
+     {"round_trip_vm_64B", "us", fun(Context) -> round_trip(Context, #{}, 5000) end},
+     {"round_trip_worker_64B", "us",
+      in_worker(fun(Context) -> round_trip(Context, #{shared => true}, 5000) end)}]
+        ++ [Row || {Name, Size, Count} <- [{"64B", 64, 200_000}, {"16KiB", 16384, 50_000}],
+                   Row <- [{"worker_to_worker_" ++ Name, "msg/s",
+                            fun(_) -> between_workers(Size, Count) end} |
+                           [{Way ++ "_" ++ Name ++ "_baseline", "msg/s",
+                             fun(_) -> baseline(Way, Size, Count div 4) end}
+                            || Way <- ["multiprocessing_queue", "multiprocessing_pipe",
+                                       "pyzmq_ipc"]]]].
+
+main(Arguments) ->
+    figures("bench/shared.escript", rows(), Arguments).
+
+small() -> {request, self(), binary:copy(<<"x">>, 64)}.
+
+new() ->
+    {ok, Context} = py_context:new(#{mode => process}),
+    ok = py:exec(Context, iolist_to_binary(["import sys; sys.path.insert(0, '", here(), "')"])),
+    Context.
+
+here() -> filename:absname(filename:dirname(escript:script_name())).
+
+in_worker(Measure) ->
+    fun(_) ->
+        Context = new(),
+        Value = Measure(Context),
+        ok = py_context:stop(Context),
+        Value
+    end.
+
+%% `for message in channel', as many as fit waiting.
+to_python(Context, Opts, Count) ->
+    {ok, Channel} = py_channel:new(Opts#{max_size => 2 bsl 20}),
+    Test = self(),
+    Message = small(),
+    _ = spawn_link(fun() ->
+        Test ! started,
+        {ok, Count} = py:call(Context, shared_functions, drain, [Channel]),
+        Test ! {done, erlang:monotonic_time(microsecond)}
+    end),
+    receive started -> ok end,
+    From = erlang:monotonic_time(microsecond),
+    send(Channel, Message, Count),
+    ok = py_channel:close(Channel),
+    receive {done, To} -> Count * 1.0e6 / (To - From) end.
+
+send(_Channel, _Message, 0) -> ok;
+send(Channel, Message, Count) ->
+    case py_channel:send(Channel, Message) of
+        ok -> ok;
+        busy -> ok = py_channel:send(Channel, Message, infinity)
+    end,
+    send(Channel, Message, Count - 1).
+
+%% The median of one message there and back.
+round_trip(Context, Opts, Count) ->
+    {ok, There} = py_channel:new(Opts),
+    {ok, Back} = py_channel:new(Opts),
+    Test = self(),
+    _ = spawn_link(fun() ->
+        Test ! {done, py:call(Context, shared_functions, echo, [There, Back])}
+    end),
+    Message = small(),
+    Times = [begin
+        From = erlang:monotonic_time(),
+        ok = py_channel:send(There, Message),
+        {ok, _} = py_channel:recv(Back),
+        erlang:convert_time_unit(erlang:monotonic_time() - From, native, nanosecond) / 1000
+    end || _ <- lists:seq(1, Count)],
+    ok = py_channel:close(There),
+    receive {done, {ok, Count}} -> ok end,
+    lists:nth(Count div 2, lists:sort(Times)).
+
+between_workers(Size, Count) ->
+    [Sender, Receiver] = Contexts = [new(), new()],
+    {ok, Channel} = py_byte_channel:new(#{shared => true, max_size => 1 bsl 20}),
+    Test = self(),
+    _ = spawn_link(fun() ->
+        Test ! {rate, py:call(Receiver, shared_functions, rate_of, [Channel, Count])}
+    end),
+    {ok, none} = py:call(Sender, shared_functions, send_bytes, [Channel, Size, Count]),
+    Rate = receive {rate, {ok, Value}} -> Value end,
+    [ok = py_context:stop(Context) || Context <- Contexts],
+    Rate.
+
+baseline(Way, Size, Count) ->
+    Command = ["/usr/bin/python3 ", here(), "/shared_functions.py ", Way, " ",
+               integer_to_list(Size), " ", integer_to_list(Count)],
+    list_to_float(string:trim(os:cmd(lists:flatten(Command)))).

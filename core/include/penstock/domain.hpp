@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "penstock/far_line.hpp"
+#include "penstock/ref.hpp"
+#include "penstock/segment.hpp"
+#include "penstock/shim.hpp"
+
+namespace penstock {
+
+class Channel;
+
+/// Processes that share channels: up to kMost, each with a number and a bell, a futex in a page
+/// that all of them map. Who wants to wake somebody in another process rings the bell of that
+/// process, where one thread listens, and it wakes whoever may have waited long enough.
+///
+/// The process that creates a domain is number 0. It admits the others, and says when one is dead.
+///
+/// Threads: any.
+/// Cost: ring() is one addition and one system call. Nothing while nobody sleeps.
+///
+/// Edges:
+///   D1  ring() adds to the bell, release -> the thread that listens loads it, acquire: that a mark
+///       was taken away (FarLine), and what its process waited for.
+class Domain final : public Object, public Bells {
+ public:
+  static constexpr unsigned kMost = FarLine::kProcesses;
+
+  /// A new one. Throws system_error or bad_alloc.
+  [[nodiscard]] static Ref<Domain> create();
+  /// That of another process, where this one is `number`. Takes over the descriptor, also on
+  /// failure. Throws as create().
+  [[nodiscard]] static Ref<Domain> join(int descriptor, unsigned number);
+  /// The thread that listens ends soon. For who is the last to use it.
+  void leave() noexcept;
+
+  /// Of the memory, to be passed on.
+  [[nodiscard]] int descriptor() const noexcept { return segment_.descriptor(); }
+  [[nodiscard]] unsigned number() const noexcept { return number_; }
+
+  /// A number for another process; none: there are kMost.
+  [[nodiscard]] std::optional<unsigned> admit() noexcept;
+  /// It is proved that the process with that number runs no more, or that it never did: what it had
+  /// begun is undone in each channel, soon, and then its number is free.
+  void ended(unsigned number) noexcept;
+
+  void ring(unsigned number) noexcept override;
+
+  /// Channels whose waiters the others may call. One that goes is removed by its destructor.
+  void add(Channel& channel);
+  void remove(Channel& channel) noexcept;
+
+ private:
+  struct Bells;
+  Domain(Segment segment, unsigned number) noexcept;
+  ~Domain() override;
+  void start();
+  void listen() noexcept;
+  [[nodiscard]] bool serve() noexcept;
+  [[nodiscard]] bool recover(std::uint64_t dead) noexcept;
+  void collect() noexcept;
+
+  const Segment segment_;
+  Bells& bells_;
+  const unsigned number_;
+  Atomic<std::uint64_t> numbers_{1};  // In use. Number 0's.
+  Atomic<std::uint64_t> dead_{0};     // Of these.
+  Atomic<std::uint32_t> is_left_{0};
+
+  std::mutex mutex_;  // Guards what follows.
+  std::vector<Channel*> channels_;
+
+  std::vector<Ref<Channel>> at_hand_;  // The listening thread's.
+};
+
+}  // namespace penstock

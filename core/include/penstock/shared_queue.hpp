@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "penstock/channel.hpp"
+#include "penstock/domain.hpp"
+#include "penstock/mpsc_ring.hpp"
+#include "penstock/portable.hpp"
+#include "penstock/segment.hpp"
+#include "penstock/shared_store.hpp"
+
+namespace penstock {
+
+/// The memory of a channel that processes share: a header, then an MpscRing.
+///
+///   offset  0   magic, version, capacity of the ring, max_size, content
+///         128   data: marks of processes where somebody waits for a message (FarLine)
+///         136   space: the same for room
+///         144   senders: marks of processes that could still send
+///         256   consumer: number of the process that takes a message, plus 1, and bit 8: others
+///               want to
+///         384   the ring
+///
+/// Records are messages in portable form, or raw bytes.
+struct SharedHeader {
+  std::uint32_t magic;
+  std::uint32_t version;
+  std::uint64_t capacity;
+  std::uint64_t max_size;
+  std::uint32_t content;
+  alignas(128) Atomic<std::uint64_t> data;
+  Atomic<std::uint64_t> space;
+  Atomic<std::uint64_t> senders;
+  alignas(128) Atomic<std::uint32_t> consumer;
+};
+static_assert(sizeof(SharedHeader) == 384);
+
+/// What somebody must know to attach to the memory of a shared channel.
+struct SharedShape {
+  std::uint64_t capacity;
+  std::uint64_t max_size;
+  std::uint32_t content;
+  std::uint32_t reserved = 0;
+};
+
+/// What goes to a process together with the descriptor of a channel, before a message names it.
+struct PassedChannel {
+  std::uint64_t number;
+  SharedShape shape;
+  [[nodiscard]] std::span<const std::uint8_t> bytes() const noexcept {
+    return {reinterpret_cast<const std::uint8_t*>(this), sizeof *this};
+  }
+};
+static_assert(sizeof(PassedChannel) == 32);
+
+/// A channel's messages in memory that other processes map as well. They are not trusted: each word
+/// of theirs is read once and checked, and what breaks the rules closes the channel.
+///
+/// Threads: as SharedStore. Cost: beside that of the ring, pop() two read-modify-writes.
+/// Errors: as SharedStore; the factories throw system_error or bad_alloc.
+///
+/// Edges, beside those of MpscRing and FarLine:
+///   D2  who takes messages gives the role back by an exchange, release -> the next one takes it,
+///       acquire: the ring's head.
+///   D4  set_sender takes a mark away, release -> has_sender loads the marks, acquire: what the
+///       last one sent (as C2).
+class SharedQueue final : public SharedStore {
+ public:
+  static constexpr std::uint64_t kDefaultSize = std::uint64_t{1} << 20;
+  static constexpr std::uint64_t kMostSize = std::uint64_t{1} << 24;
+  static constexpr std::uint64_t kLeastSize = 1024;
+
+  using OnGone = std::function<void(const Channel& channel)>;
+
+  /// A new channel that any process of `domain` may use, for messages of up to `max_size` bytes, at
+  /// most kMostSize. `porter`: converts terms; lives longer.
+  [[nodiscard]] static Ref<Channel> create(Ref<Domain> domain, wire::Porter& porter,
+                                           std::uint64_t max_size, Channel::Content content);
+  /// The memory of one that another process made, whom we trust. Takes over the descriptor, also on
+  /// failure.
+  [[nodiscard]] static std::shared_ptr<const Segment> map(int descriptor, const SharedShape& shape);
+  /// A channel of this process in it. `on_gone`: called by the channel's destructor.
+  [[nodiscard]] static Ref<Channel> attach(Ref<Domain> domain, wire::Porter& porter,
+                                           std::shared_ptr<const Segment> segment,
+                                           const SharedShape& shape, OnGone on_gone = {});
+
+  /// To pass it on.
+  [[nodiscard]] int descriptor() const noexcept { return segment_->descriptor(); }
+  [[nodiscard]] SharedShape shape() const noexcept;
+
+  ~SharedQueue() override;
+
+  void belongs_to(Channel& channel) override;
+  [[nodiscard]] Status push(const Message& message) noexcept override;
+  [[nodiscard]] Status pop(Message& message, bool* more) noexcept override;
+  [[nodiscard]] bool has_record() const noexcept override;
+  [[nodiscard]] bool has_room() const noexcept override;
+  [[nodiscard]] std::uint64_t size() const noexcept override;
+  void close() noexcept override;
+  [[nodiscard]] bool is_closed() const noexcept override;
+  void set_sender(bool is_there) noexcept override;
+  [[nodiscard]] bool has_sender() const noexcept override;
+  [[nodiscard]] FarWaiters& data() noexcept override { return data_; }
+  [[nodiscard]] FarWaiters& space() noexcept override { return space_; }
+  [[nodiscard]] bool recover(unsigned process) noexcept override;
+
+ private:
+  static constexpr std::uint32_t kWanted = 1U << 8;
+
+  SharedQueue(Ref<Domain> domain, wire::Porter& porter, std::shared_ptr<const Segment> segment,
+              const SharedShape& shape, OnGone on_gone) noexcept;
+  [[nodiscard]] static Ref<Channel> channel_of(std::unique_ptr<SharedQueue> queue);
+  [[nodiscard]] SharedHeader& header() const noexcept;
+  [[nodiscard]] std::span<std::uint8_t> ring() const noexcept;
+  [[nodiscard]] std::uint32_t self() const noexcept { return domain_->number() + 1; }
+  [[nodiscard]] std::uint64_t mark() const noexcept {
+    return std::uint64_t{1} << domain_->number();
+  }
+  [[nodiscard]] Status push_bytes(std::span<const std::uint8_t> record) noexcept;
+  [[nodiscard]] Status take(MpscConsumer& ring, Message& message) noexcept;
+  [[nodiscard]] bool take_role() noexcept;
+  [[nodiscard]] bool try_take_role() noexcept;
+  [[nodiscard]] bool leave_role() noexcept;
+
+  const Ref<Domain> domain_;
+  wire::Porter& porter_;
+  const std::shared_ptr<const Segment> segment_;
+  const SharedShape shape_;  // Our own copy.
+  const OnGone on_gone_;
+  MpscProducer producer_;
+  FarLine data_;
+  FarLine space_;
+  Channel* channel_ = nullptr;  // Which owns us.
+};
+
+}  // namespace penstock

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "penstock/domain.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <new>
+#include <system_error>
+#include <utility>
+
+#include "penstock/channel.hpp"
+#include "penstock/thread.hpp"
+
+namespace penstock {
+
+namespace {
+
+constexpr std::size_t kLine = 128;
+/// A living process that was stopped while it took a message keeps others from recovering.
+constexpr std::int64_t kRetry_ns = 5'000'000;
+
+}  // namespace
+
+struct Domain::Bells {
+  struct alignas(kLine) Bell {
+    Atomic<std::uint32_t> rings;
+  };
+  Bell of[kMost];
+};
+
+Domain::Domain(Segment segment, unsigned number) noexcept
+    : segment_(std::move(segment)),
+      bells_(*reinterpret_cast<Bells*>(segment_.memory().data())),
+      number_(number) {}
+
+Domain::~Domain() = default;
+
+Ref<Domain> Domain::create() {
+  auto domain = Ref<Domain>::steal(new Domain(Segment::create_shared(sizeof(Bells)), 0));
+  domain->start();
+  return domain;
+}
+
+Ref<Domain> Domain::join(int descriptor, unsigned number) {
+  Segment segment = Segment::attach(descriptor, sizeof(Bells));
+  if (number >= kMost) throw std::system_error(EINVAL, std::generic_category(), "number");
+  auto domain = Ref<Domain>::steal(new Domain(std::move(segment), number));
+  domain->start();
+  return domain;
+}
+
+void Domain::start() {
+  const auto body = [](void* of) -> void* {
+    name_this_thread("penstock bell");
+    Ref<Domain>::steal(static_cast<Domain*>(of))->listen();
+    return nullptr;
+  };
+  retain();  // The thread's own.
+  if (start_thread(body, this)) return;
+  release();
+  throw std::system_error(EAGAIN, std::generic_category(), "a thread");
+}
+
+void Domain::leave() noexcept {
+  is_left_.store(1, order::relaxed);  // Ordered by D1.
+  ring(number_);
+}
+
+// Processes
+// ------------------------------------------------------------------------------------------------
+
+std::optional<unsigned> Domain::admit() noexcept {
+  std::uint64_t numbers = numbers_.load(order::relaxed);
+  for (;;) {
+    const auto number = static_cast<unsigned>(std::countr_one(numbers));
+    if (number == kMost) return {};
+    // Relaxed: whatever the last owner of the number left was undone before it became free, and who
+    // gets it now is told through other channels.
+    if (numbers_.compare_exchange_weak(numbers, numbers | std::uint64_t{1} << number,
+                                       order::relaxed, order::relaxed)) {
+      return number;
+    }
+  }
+}
+
+void Domain::ended(unsigned number) noexcept {
+  dead_.fetch_or(std::uint64_t{1} << number, order::relaxed);  // Ordered by D1.
+  ring(number_);
+}
+
+void Domain::ring(unsigned number) noexcept {
+  Atomic<std::uint32_t>& bell = bells_.of[number].rings;
+  bell.fetch_add(1, order::release("D1"));
+  futex_wake(&bell, 1, Reach::machine);
+}
+
+// The thread that listens
+// ------------------------------------------------------------------------------------------------
+
+void Domain::listen() noexcept {
+  Atomic<std::uint32_t>& bell = bells_.of[number_].rings;
+  for (;;) {
+    std::uint32_t const heard = bell.load(order::acquire("D1"));
+    if (is_left_.load(order::relaxed) != 0) return;
+    const bool is_done = serve();
+    futex_wait(bell, heard, is_done ? kNoDeadline : now_ns() + kRetry_ns, Reach::machine);
+  }
+}
+
+/// False: something is left to do.
+bool Domain::serve() noexcept {
+  collect();
+  for (const Ref<Channel>& channel : at_hand_) channel->look_for_waiters();
+  std::uint64_t const dead = dead_.load(order::relaxed);
+  const bool is_done = dead == 0 || recover(dead);
+  at_hand_.clear();  // May drop the last reference to some.
+  return is_done;
+}
+
+bool Domain::recover(std::uint64_t dead) noexcept {
+  bool is_done = true;
+  for (unsigned number = 0; number < kMost; ++number) {
+    std::uint64_t const mark = std::uint64_t{1} << number;
+    if ((dead & mark) == 0) continue;
+    bool is_undone = true;
+    for (const Ref<Channel>& channel : at_hand_) {
+      if (!channel->recover(number)) is_undone = false;
+    }
+    if (is_undone) {
+      dead_.fetch_and(~mark, order::relaxed);
+      numbers_.fetch_and(~mark, order::relaxed);
+    } else {
+      is_done = false;
+    }
+  }
+  return is_done;
+}
+
+/// What there is no memory for is looked at the next time.
+void Domain::collect() noexcept {
+  const std::lock_guard lock(mutex_);
+  try {
+    at_hand_.reserve(channels_.size());
+  } catch (const std::bad_alloc&) {
+    ring(number_);
+  }
+  for (Channel* const channel : channels_) {
+    if (at_hand_.size() == at_hand_.capacity()) break;
+    // One whose destructor runs waits for this lock to take itself out.
+    if (channel->try_retain()) at_hand_.push_back(Ref<Channel>::steal(channel));
+  }
+}
+
+void Domain::add(Channel& channel) {
+  const std::lock_guard lock(mutex_);
+  channels_.push_back(&channel);
+}
+
+void Domain::remove(Channel& channel) noexcept {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::find(channels_.begin(), channels_.end(), &channel);
+  if (found == channels_.end()) return;
+  *found = channels_.back();
+  channels_.pop_back();
+}
+
+}  // namespace penstock

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "penstock/shared_queue.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <new>
+#include <system_error>
+#include <utility>
+
+#include "penstock/bytes.hpp"
+
+namespace penstock {
+
+namespace {
+
+constexpr std::uint32_t kMagic = 0x6E616863;  // "chan" in memory on x86-64.
+constexpr std::uint32_t kVersion = 1;
+/// Looks at the role of who takes messages before it is taken for held by somebody who sleeps.
+constexpr unsigned kLooks = 500;
+
+/// A message of that many bytes fits, and the one behind it, whatever lies unused between.
+std::uint64_t capacity_for(std::uint64_t max_size) {
+  std::uint64_t const least = std::max(max_size + sizeof(std::uint64_t), SharedQueue::kLeastSize);
+  return std::bit_ceil(2 * least);
+}
+
+std::size_t bytes_for(std::uint64_t capacity) {
+  return sizeof(SharedHeader) + MpscRing::bytes_for(capacity);
+}
+
+}  // namespace
+
+// Start and end
+// ------------------------------------------------------------------------------------------------
+
+SharedHeader& SharedQueue::header() const noexcept {
+  return *std::launder(reinterpret_cast<SharedHeader*>(segment_->memory().data()));
+}
+
+std::span<std::uint8_t> SharedQueue::ring() const noexcept {
+  return segment_->memory().subspan(sizeof(SharedHeader));
+}
+
+SharedQueue::SharedQueue(Ref<Domain> domain, wire::Porter& porter,
+                         std::shared_ptr<const Segment> segment, const SharedShape& shape,
+                         OnGone on_gone) noexcept
+    : domain_(std::move(domain)),
+      porter_(porter),
+      segment_(std::move(segment)),
+      shape_(shape),
+      on_gone_(std::move(on_gone)),
+      producer_(ring(), shape.capacity, static_cast<MpscRing::Owner>(self())),
+      data_(*domain_, domain_->number(), header().data),
+      space_(*domain_, domain_->number(), header().space) {}
+
+SharedQueue::~SharedQueue() {
+  if (channel_ == nullptr) return;
+  domain_->remove(*channel_);
+  // Nobody here can send any more, which others may wait to hear.
+  set_sender(false);
+  data_.wake_all();
+  if (on_gone_) on_gone_(*channel_);
+}
+
+Ref<Channel> SharedQueue::channel_of(std::unique_ptr<SharedQueue> queue) {
+  const auto content = static_cast<Channel::Content>(queue->shape_.content);
+  std::uint64_t const max_size = queue->shape_.max_size;
+  Ref<Channel> channel = Channel::create(std::move(queue), max_size, content);
+  if (!channel) throw std::bad_alloc();
+  return channel;
+}
+
+Ref<Channel> SharedQueue::create(Ref<Domain> domain, wire::Porter& porter, std::uint64_t max_size,
+                                 Channel::Content content) {
+  if (max_size == 0) max_size = kDefaultSize;
+  if (max_size > kMostSize) throw std::system_error(EINVAL, std::generic_category(), "max_size");
+  const SharedShape shape{capacity_for(max_size), max_size, static_cast<std::uint32_t>(content)};
+  auto segment = std::make_shared<const Segment>(Segment::create_shared(bytes_for(shape.capacity)));
+  auto* const header = new (segment->memory().data()) SharedHeader{};
+  header->magic = kMagic;
+  header->version = kVersion;
+  header->capacity = shape.capacity;
+  header->max_size = max_size;
+  header->content = shape.content;
+  MpscRing::format(segment->memory().subspan(sizeof(SharedHeader)), shape.capacity);
+  return channel_of(std::unique_ptr<SharedQueue>(
+      new SharedQueue(std::move(domain), porter, std::move(segment), shape, {})));
+}
+
+std::shared_ptr<const Segment> SharedQueue::map(int descriptor, const SharedShape& shape) {
+  auto segment =
+      std::make_shared<const Segment>(Segment::attach(descriptor, bytes_for(shape.capacity)));
+  const auto* const header =
+      std::launder(reinterpret_cast<const SharedHeader*>(segment->memory().data()));
+  if (header->magic != kMagic || header->version != kVersion ||
+      !MpscRing::attach(segment->memory().subspan(sizeof(SharedHeader)), shape.capacity)) {
+    throw std::system_error(EINVAL, std::generic_category(), "a shared channel");
+  }
+  return segment;
+}
+
+Ref<Channel> SharedQueue::attach(Ref<Domain> domain, wire::Porter& porter,
+                                 std::shared_ptr<const Segment> segment, const SharedShape& shape,
+                                 OnGone on_gone) {
+  return channel_of(std::unique_ptr<SharedQueue>(
+      new SharedQueue(std::move(domain), porter, std::move(segment), shape, std::move(on_gone))));
+}
+
+SharedShape SharedQueue::shape() const noexcept { return shape_; }
+
+void SharedQueue::belongs_to(Channel& channel) {
+  domain_->add(channel);
+  channel_ = &channel;
+}
+
+// Messages
+// ------------------------------------------------------------------------------------------------
+
+Status SharedQueue::push(const Message& message) noexcept {
+  if (shape_.content == static_cast<std::uint32_t>(Channel::Content::bytes)) {
+    return push_bytes(bytes::view(message).bytes);
+  }
+  Message portable;
+  const Status status = wire::to_portable(message.bytes(), porter_, portable);
+  return status == Status::ok ? push_bytes(portable.bytes()) : status;
+}
+
+Status SharedQueue::push_bytes(std::span<const std::uint8_t> record) noexcept {
+  return producer_.try_send(record);
+}
+
+Status SharedQueue::pop(Message& message, bool* more) noexcept {
+  if (!take_role()) return Status::empty;
+  MpscConsumer ring(this->ring(), shape_.capacity);
+  Status status = take(ring, message);
+  if (status == Status::corrupt) {
+    close();
+    status = Status::closed;
+  }
+  const bool is_left = ring.has_record();
+  *more = leave_role() || (status == Status::ok && is_left);
+  return status;
+}
+
+Status SharedQueue::take(MpscConsumer& ring, Message& message) noexcept {
+  std::span<const std::uint8_t> record;
+  Status status = ring.peek(&record);
+  if (status != Status::ok) return status;
+  if (shape_.content == static_cast<std::uint32_t>(Channel::Content::bytes)) {
+    if (!bytes::copy_into(message, record)) status = Status::out_of_memory;
+  } else {
+    // What others could change while it is read is copied first.
+    Message portable;
+    std::uint8_t* const room = portable.extend(record.size());
+    if (room == nullptr) return Status::out_of_memory;
+    copy_out(room, record.data(), record.size());
+    status = wire::from_portable(portable.bytes(), porter_, message);
+    if (status != Status::ok) message.clear();
+  }
+  if (status == Status::out_of_memory) return status;
+  ring.consume();
+  ring.release();
+  return status;
+}
+
+bool SharedQueue::has_record() const noexcept {
+  return MpscConsumer(ring(), shape_.capacity).has_record();
+}
+
+bool SharedQueue::has_room() const noexcept { return size() < shape_.capacity; }
+
+std::uint64_t SharedQueue::size() const noexcept {
+  return MpscConsumer(ring(), shape_.capacity).used();
+}
+
+// Who takes messages
+// ------------------------------------------------------------------------------------------------
+
+/// Held for one message. Who holds it and sleeps, or was stopped, is not waited for: it looks for
+/// us when it goes on.
+bool SharedQueue::take_role() noexcept {
+  for (unsigned looks = 0; looks < kLooks; ++looks) {
+    if (try_take_role()) return true;
+    spin_pause(0);
+  }
+  // It may have been given back since we looked, and then nobody would look for us.
+  std::uint32_t const word = header().consumer.fetch_or(kWanted, order::relaxed);
+  return (word & ~kWanted) == 0 && try_take_role();
+}
+
+/// Whoever takes it keeps the mark of those who wanted it.
+bool SharedQueue::try_take_role() noexcept {
+  Atomic<std::uint32_t>& role = header().consumer;
+  std::uint32_t word = role.load(order::relaxed);
+  return (word & ~kWanted) == 0 &&
+         role.compare_exchange_strong(word, word | self(), order::acquire("D2"), order::relaxed);
+}
+
+/// True: somebody else wanted it.
+bool SharedQueue::leave_role() noexcept {
+  return (header().consumer.exchange(0, order::release("D2")) & kWanted) != 0;
+}
+
+// Ends
+// ------------------------------------------------------------------------------------------------
+
+void SharedQueue::close() noexcept { producer_.close(); }
+
+bool SharedQueue::is_closed() const noexcept {
+  return MpscConsumer(ring(), shape_.capacity).is_closed();
+}
+
+void SharedQueue::set_sender(bool is_there) noexcept {
+  Atomic<std::uint64_t>& senders = header().senders;
+  if (is_there) {
+    senders.fetch_or(mark(), order::relaxed);
+  } else {
+    senders.fetch_and(~mark(), order::release("D4"));
+  }
+}
+
+bool SharedQueue::has_sender() const noexcept {
+  return header().senders.load(order::acquire("D4")) != 0;
+}
+
+bool SharedQueue::recover(unsigned process) noexcept {
+  Atomic<std::uint32_t>& role = header().consumer;
+  std::uint32_t word = role.load(order::relaxed);
+  std::uint32_t const holder = word & ~kWanted;
+  if (holder != 0 && holder != process + 1) return false;
+  if (!role.compare_exchange_strong(word, self() | kWanted, order::acquire("D2"), order::relaxed)) {
+    return false;
+  }
+  MpscConsumer ring(this->ring(), shape_.capacity);
+  const Status status = ring.abort_claims_of(static_cast<MpscRing::Owner>(process + 1));
+  (void)leave_role();
+  if (status != Status::ok) close();
+  header().senders.fetch_and(~(std::uint64_t{1} << process), order::release("D4"));
+  data_.forget(process);
+  space_.forget(process);
+  return true;
+}
+
+}  // namespace penstock
