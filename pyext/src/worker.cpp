@@ -87,12 +87,10 @@ PyObject* serve(PyObject* module, PyObject* argument) {
     return nullptr;
   }
   Ref<Context> context = Context::adopt_this_thread(connection.process);
-  auto* const uplink =
-      context
-          ? new (std::nothrow)
-                Uplink(std::move(connection.link), context,
-                       std::move(connection.passing), std::move(connection.domain))
-          : nullptr;
+  auto* const uplink = context ? new (std::nothrow) Uplink(std::move(connection.link), context,
+                                                           std::move(connection.passing),
+                                                           std::move(connection.domain))
+                               : nullptr;
   if (uplink == nullptr) return PyErr_NoMemory();
   set_host(uplink);
   if (!start_receiving(*uplink)) return nullptr;
