@@ -143,6 +143,7 @@ void ProcessContext::stop() noexcept {
 void ProcessContext::run() noexcept {
   const Status status = serve();
   const bool was_asked = kill_at_ns_.load(order::relaxed) != kNoDeadline;
+  link_->stop_receiving();  // No caller that looks brings anything new from here on.
   link_->hang_up();
   process_->kill();
   const WorkerEnd how = process_->wait();

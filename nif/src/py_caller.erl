@@ -97,33 +97,33 @@ start(Fun, Tag) ->
 %% Ends with the thread's process, but not before it has done what it does.
 handle_first(Inbox, Caller, Call) ->
     Monitor = erlang:monitor(process, Caller),
-    handle(Inbox, Monitor, Call, from(Call, {[], error}), py_spin:new()).
+    handle(Inbox, Monitor, Call, from(Call, {[], false}), py_spin:new()).
 
-%% The context whose thread calls, the last that waits, if that is in another process. As a rule it
-%% is the one of the last call.
+%% Whether the context whose thread calls, the last that waits, is in another process. As a rule it
+%% is the one of the last call. While a function runs the context itself is not held: it may end.
 from({penstock_call, _, _, _, Path}, {Path, _} = From) -> From;
-from({penstock_call, _, _, _, []}, _) -> {[], error};
-from({penstock_call, _, _, _, Path}, _) -> {Path, py_context:remote(lists:last(Path))}.
+from({penstock_call, _, _, _, []}, _) -> {[], false};
+from({penstock_call, _, _, _, Path}, _) -> {Path, py_context:remote(lists:last(Path)) =/= error}.
 
 handle(Inbox, Monitor, {penstock_call, Id, Name, Args, Path}, From, Spin) ->
     answer(Inbox, Id, self(), Name, run(Name, Args, Path)),
     case From of
-        {_, {ok, _}} -> look_out(Inbox, Monitor, From, Spin, Spin);
-        {_, error} -> look(Inbox, Monitor, From, Spin, py_spin:start(Spin))
+        {_, false} -> look(Inbox, Monitor, From, Spin, py_spin:start(Spin));
+        {_, true} -> look_out(Inbox, Monitor, From, Spin, Spin, py_context:remote(lists:last(Path)))
     end.
 
 %% As py_context does.
-look_out(Inbox, Monitor, From, Spin, Left) when Left =< 0 ->
-    wait(Inbox, Monitor, From, py_spin:miss(Spin));
-look_out(Inbox, Monitor, {_, {ok, Context}} = From, Spin, Left) ->
+look_out(Inbox, Monitor, From, Spin, Left, {ok, Context}) when Left > 0 ->
     remote = py_nif:context_look_out(Context, ?TURN_NS),
     receive
         {penstock_call, _, _, _, _} = Next ->
             handle(Inbox, Monitor, Next, from(Next, From), py_spin:hit(Spin))
     after 0 ->
         erlang:yield(),
-        look_out(Inbox, Monitor, From, Spin, Left - ?TURN_NS)
-    end.
+        look_out(Inbox, Monitor, From, Spin, Left - ?TURN_NS, {ok, Context})
+    end;
+look_out(Inbox, Monitor, From, Spin, _Left, _OkOrError) ->
+    wait(Inbox, Monitor, From, py_spin:miss(Spin)).
 
 look(Inbox, Monitor, From, Spin, none) ->
     wait(Inbox, Monitor, From, py_spin:miss(Spin));
@@ -151,7 +151,7 @@ wait(Inbox, Monitor, From, Spin) ->
 handle_next(Inbox, Monitor) ->
     receive
         {penstock_call, _, _, _, _} = Next ->
-            handle(Inbox, Monitor, Next, from(Next, {[], error}), py_spin:new());
+            handle(Inbox, Monitor, Next, from(Next, {[], false}), py_spin:new());
         penstock_release -> ok;
         {'DOWN', Monitor, process, _Caller, _Reason} -> ok
     end.

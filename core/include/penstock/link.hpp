@@ -65,6 +65,8 @@ class Link final : public Object {
   /// (CLOCK_MONOTONIC) passed; closed: the other end is gone, and all that it sent was received;
   /// corrupt: it breaks the rules; out_of_memory.
   [[nodiscard]] Status receive(Message& frame, std::int64_t deadline_ns) noexcept;
+  /// Instead of the next receive(): nobody receives any more, and what is still there is dropped.
+  void stop_receiving() noexcept { lock_role(); }
   /// Makes receive() return, now or the next time that it would sleep.
   void wake() noexcept;
   /// Whether all that was sent has left for the ring. A hint.
