@@ -16,15 +16,15 @@
 
 namespace penstock {
 
-/// Where one end says that it sleeps, and that it waits for room.
-struct alignas(kSharedLine) Link::Sleep {
-  Atomic<std::uint32_t> asleep;
-  Atomic<std::uint32_t> wants_room;
+/// Where one end says who sleeps there, and that it waits for room.
+struct Link::End {
+  Doorbell bell;
+  alignas(kSharedLine) Atomic<std::uint32_t> wants_room;
 };
 
 /// The segment begins with it; then come the rings, to the worker first.
 struct Link::Header {
-  Sleep ends[2];
+  End ends[2];
 };
 
 namespace {
@@ -35,17 +35,12 @@ constexpr std::uint64_t kLast = 1, kFollowed = 0;
 /// Two of them fit into a ring, so that one is read while the next is written.
 constexpr std::size_t kPiece = 256 * 1024;
 
-/// In the VM the caller looks out already: both together keep the worker off a small machine.
-constexpr std::uint32_t kSpin_ns = 50'000;
+/// What comes meanwhile waits for as long, if nobody looks.
+constexpr std::int64_t kNap_ns = 50'000;
+/// Frames in that time that make a burst.
+constexpr std::uint32_t kBurst = 4;
 
-constexpr std::int64_t kNanosPerMilli = 1'000'000;
-
-int millis_until(std::int64_t deadline_ns) noexcept {
-  if (deadline_ns == kNoDeadline) return -1;
-  std::int64_t const left = deadline_ns - now_ns();
-  if (left <= 0) return 0;
-  return static_cast<int>(std::min<std::int64_t>(left / kNanosPerMilli + 1, 1'000'000));
-}
+constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
 
 }  // namespace
 
@@ -89,19 +84,18 @@ Link::Link(Segment segment, int socket, int event, int process, Side side) noexc
       process_(process),
       side_(side),
       out_(ring_of(segment_, sizeof(Header), side == Side::vm), kCapacity),
-      in_(ring_of(segment_, sizeof(Header), side == Side::worker), kCapacity),
-      spin_(side == Side::worker ? kSpin_ns : 0) {}
+      in_(ring_of(segment_, sizeof(Header), side == Side::worker), kCapacity) {}
 
 Link::~Link() {
   ::close(socket_);
   ::close(event_);
 }
 
-Link::Sleep& Link::mine() const noexcept {
+Link::End& Link::mine() const noexcept {
   return reinterpret_cast<Header*>(segment_.memory().data())->ends[side_ == Side::vm ? 0 : 1];
 }
 
-Link::Sleep& Link::theirs() const noexcept {
+Link::End& Link::theirs() const noexcept {
   return reinterpret_cast<Header*>(segment_.memory().data())->ends[side_ == Side::vm ? 1 : 0];
 }
 
@@ -110,20 +104,27 @@ Link::Sleep& Link::theirs() const noexcept {
 
 Status Link::send(Message& frame) noexcept {
   if (is_closed_.load(order::relaxed) != 0) return Status::closed;
+  bool is_put = false;
+  const bool was_first =
+      senders_.try_run([&] { is_put = put_at_once(frame); }, [this] { empty_queue(); });
+  if (was_first && is_put) return Status::ok;
   const Status status = queue_.push(frame);
   if (status == Status::ok) pump();
   return status;
 }
 
-/// Empties the queue, or has whoever does so look once more.
 void Link::pump() noexcept {
-  if (senders_.fetch_add(1, order::acq_rel("S1")) != 0) return;
-  for (std::uint32_t seen = 1;;) {
-    empty_queue();
-    std::uint32_t const before = senders_.fetch_sub(seen, order::acq_rel("S1"));
-    if (before == seen) return;
-    seen = before - seen;
-  }
+  senders_.run([this] { empty_queue(); });
+}
+
+/// Past the queue, if nothing is there: what was sent before went before. False: nothing was done.
+bool Link::put_at_once(Message& frame) noexcept {
+  if (rest_.size() != 0 || frame.size() > kPiece || !queue_.is_empty()) return false;
+  std::size_t at = 0;
+  if (put_piece(frame.bytes(), &at) != Status::ok) return false;
+  ring_bell();
+  frame.clear();
+  return true;
 }
 
 void Link::empty_queue() noexcept {
@@ -146,13 +147,13 @@ void Link::empty_queue() noexcept {
 /// False: the ring is full, and whoever receives here is told when it is not.
 bool Link::put_rest() noexcept {
   while (rest_at_ < rest_.size()) {
-    Status status = put_piece();
+    Status status = put_piece(rest_.bytes(), &rest_at_);
     if (status == Status::full) {
       ring_bell();  // It may sleep on what has been put there.
       is_stuck_.store(1, order::relaxed);
       mine().wants_room.store(1, order::relaxed);
       full_fence(mine().wants_room, "S2");
-      status = put_piece();
+      status = put_piece(rest_.bytes(), &rest_at_);
     }
     if (status == Status::full) return false;
     is_stuck_.store(0, order::relaxed);
@@ -167,25 +168,27 @@ bool Link::put_rest() noexcept {
   return true;
 }
 
-Status Link::put_piece() noexcept {
-  std::size_t const count = std::min(rest_.size() - rest_at_, kPiece);
+/// Of `bytes`, from `*at` on, which moves on.
+Status Link::put_piece(std::span<const std::uint8_t> bytes, std::size_t* at) noexcept {
+  std::size_t const count = std::min(bytes.size() - *at, kPiece);
   std::uint8_t* room = nullptr;
   if (const Status status = out_.try_claim(kPieceHead + count, &room); status != Status::ok) {
     return status;
   }
-  std::uint64_t const head = rest_at_ + count == rest_.size() ? kLast : kFollowed;
+  std::uint64_t const head = *at + count == bytes.size() ? kLast : kFollowed;
   copy_in(room, &head, sizeof head);
-  copy_in(room + kPieceHead, rest_.bytes().data() + rest_at_, count);
+  copy_in(room + kPieceHead, bytes.data() + *at, count);
   out_.commit();
   out_.publish();
-  rest_at_ += count;
+  *at += count;
   return Status::ok;
 }
 
 void Link::ring_bell() noexcept {
-  Atomic<std::uint32_t>& asleep = theirs().asleep;
-  full_fence(asleep, "S2");
-  if (asleep.load(order::relaxed) == 0 || asleep.exchange(0, order::relaxed) == 0) return;
+  Doorbell& bell = theirs().bell;
+  std::uint32_t const who = bell.rouse();
+  if (who == Doorbell::nobody) return;
+  if (who == Doorbell::looker) return bell.wake_looker();
   // Full: then something is there to be heard. Gone: it needs no bell.
   while (::send(socket_, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
          (errno == EINTR || errno == ENOBUFS || errno == ENOMEM)) {
@@ -208,21 +211,32 @@ void Link::hang_up() noexcept {
 
 Status Link::receive(Message& frame, std::int64_t deadline_ns) noexcept {
   for (;;) {
+    lock_role();
     if (is_corrupt_.load(order::relaxed) != 0) return Status::corrupt;
-    if (const Status status = take(frame); status != Status::empty) return status;
-    if (is_stuck_.load(order::relaxed) != 0) pump();
-    if (is_gone_) return Status::closed;
-    std::int64_t const started = now_ns();
-    std::span<const std::uint8_t> record;
-    const auto is_there = [&] { return in_.peek(&record) != Status::empty; };
-    if (spin_.spin(started, deadline_ns, is_there)) {
-      spin_.learn(now_ns() - started);
-      continue;
+    if (!is_only_watching()) {
+      if (const Status status = take(frame); status != Status::empty) {
+        ++taken_;
+        return status;
+      }
+      is_inside_ = frame.size() != 0;
+      if (is_stuck_.load(order::relaxed) != 0) pump();
+      if (is_gone_) return Status::closed;
     }
-    const Status status = sleep(deadline_ns);
-    spin_.learn(now_ns() - started);
-    if (status != Status::ok) return status;
+    if (const Status status = sleep(deadline_ns); status != Status::ok) return status;
   }
+}
+
+void Link::lock_role() noexcept {
+  if (has_role_) return;
+  role_.lock();
+  has_role_ = true;
+  is_napping_ = false;
+}
+
+/// After a nap, if somebody has looked meanwhile, and will again.
+bool Link::is_only_watching() noexcept {
+  if (std::exchange(has_heard_, true) || is_left_ || is_gone_) return false;
+  return briefly_ != briefly_then_;
 }
 
 /// ok, empty, corrupt or out_of_memory.
@@ -263,27 +277,63 @@ void Link::tell_of_room() noexcept {
   }
 }
 
-/// ok: look again; else what receive() is to return.
-Status Link::sleep(std::int64_t deadline_ns) noexcept {
-  Atomic<std::uint32_t>& asleep = mine().asleep;
-  asleep.store(1, order::relaxed);
-  full_fence(asleep, "S2");
+/// Whether whoever receives has something to do.
+bool Link::is_worth_a_look() noexcept {
   std::span<const std::uint8_t> record;
-  Status status = Status::ok;
-  const bool has_frame = in_.peek(&record) != Status::empty;
-  const bool has_room =
-      is_stuck_.load(order::relaxed) != 0 && mine().wants_room.load(order::relaxed) == 0;
-  if (!has_frame && !has_room) status = hear(deadline_ns);
-  asleep.store(0, order::relaxed);
-  return status;
+  if (in_.peek(&record) != Status::empty) return true;
+  return is_stuck_.load(order::relaxed) != 0 && mine().wants_room.load(order::relaxed) == 0;
 }
 
-Status Link::hear(std::int64_t deadline_ns) noexcept {
+/// ok: look again; else what receive() is to return.
+Status Link::sleep(std::int64_t deadline_ns) noexcept {
+  std::int64_t const nap = nap_ns();
+  is_left_ = false;
+  taken_ = 0;
+  looked_up_then_ = looked_up_;
+  briefly_then_ = briefly_;
+  Doorbell& bell = mine().bell;
+  if (nap != 0) {
+    is_napping_ = true;
+    if (!has_sleeper()) bell.stay_up();
+  } else if (!has_sleeper()) {
+    bell.lie_down(Doorbell::listener);
+    if (is_worth_a_look()) {
+      bell.stay_up();
+      return Status::ok;
+    }
+  }
+  has_role_ = false;
+  role_.unlock();
+  std::int64_t const until = nap == 0 ? deadline_ns : std::min(now_ns() + nap, deadline_ns);
+  const Heard heard = hear(until);
+  has_heard_ = heard != Heard::nothing;
+  if (heard == Heard::wake) return Status::empty;
+  return heard == Heard::nothing && now_ns() >= deadline_ns ? Status::empty : Status::ok;
+}
+
+/// Nobody in the VM sleeps like that, whatever the other end may have written.
+bool Link::has_sleeper() const noexcept {
+  return side_ == Side::worker && mine().bell.asleep() == Doorbell::looker;
+}
+
+/// How long it may do without a bell; 0: it may not.
+std::int64_t Link::nap_ns() noexcept {
+  if (side_ == Side::worker) return briefly_ != briefly_then_ ? kBrief_ns : 0;
+  return taken_ != 0 && taken_ + (looked_up_ - looked_up_then_) >= kBurst ? kNap_ns : 0;
+}
+
+Link::Heard Link::hear(std::int64_t deadline_ns) noexcept {
   // Of a process that is not watched poll() says nothing.
   pollfd fds[] = {{socket_, POLLIN, 0}, {event_, POLLIN, 0}, {process_, POLLIN, 0}};
-  const int found = ::poll(fds, std::size(fds), millis_until(deadline_ns));
-  if (found < 0) return Status::ok;  // A signal.
-  if (found == 0) return now_ns() < deadline_ns ? Status::ok : Status::empty;
+  timespec left{};
+  if (deadline_ns != kNoDeadline) {
+    std::int64_t const left_ns = std::max<std::int64_t>(0, deadline_ns - now_ns());
+    left = {left_ns / kNanosPerSecond, left_ns % kNanosPerSecond};
+  }
+  const int found =
+      ::ppoll(fds, std::size(fds), deadline_ns == kNoDeadline ? nullptr : &left, nullptr);
+  if (found < 0) return Heard::bell;  // A signal: look again.
+  if (found == 0) return Heard::nothing;
   if (fds[0].revents != 0) {
     char bells[64];
     const ssize_t count = ::recv(socket_, bells, sizeof bells, MSG_DONTWAIT);
@@ -292,7 +342,94 @@ Status Link::hear(std::int64_t deadline_ns) noexcept {
   if (fds[2].revents != 0) is_gone_ = true;
   std::uint64_t events = 0;
   const bool is_woken = fds[1].revents != 0 && ::read(event_, &events, sizeof events) > 0;
-  return is_woken ? Status::empty : Status::ok;
+  return is_woken ? Heard::wake : Heard::bell;
 }
+
+// Looking
+// ------------------------------------------------------------------------------------------------
+
+Link::Look::Look(Link& link) noexcept : link_(link), has_role_(link.role_.try_lock()) {
+  if (!has_role_) return;
+  if (link_.is_inside_ || link_.is_left_) {
+    has_role_ = false;
+    link_.role_.unlock();
+    return;
+  }
+  link_.mine().bell.stay_up();
+}
+
+Status Link::Look::take(Message& frame, std::size_t most) noexcept {
+  std::span<const std::uint8_t> record;
+  Status status = link_.in_.peek(&record);
+  if (status == Status::ok) {
+    std::uint64_t head = kLast;
+    if (record.size() > kPieceHead) copy_out(&head, record.data(), sizeof head);
+    if (head != kLast || record.size() > most + kPieceHead) {
+      leave_to_listener();
+      return Status::empty;
+    }
+  }
+  bool is_last = false;
+  status = link_.take_piece(frame, &is_last);
+  if (status == Status::ok) {
+    ++link_.looked_up_;
+    return is_last ? status : Status::corrupt;
+  }
+  if (status == Status::empty && link_.is_stuck_.load(order::relaxed) != 0) link_.pump();
+  return status;
+}
+
+void Link::Look::end() noexcept { end(false); }
+
+void Link::Look::end_briefly() noexcept { end(true); }
+
+void Link::Look::end(bool is_brief) noexcept {
+  if (!std::exchange(has_role_, false)) return;
+  bool is_left = false;
+  if (is_brief) ++link_.briefly_;
+  // In the VM a nap is short enough for anybody.
+  const bool may_wait = is_brief || link_.side_ == Side::vm;
+  if (!may_wait || !link_.is_napping_) {
+    link_.mine().bell.lie_down(Doorbell::listener);
+    is_left = link_.is_worth_a_look();
+    if (is_left) link_.mine().bell.stay_up();
+  }
+  link_.role_.unlock();
+  if (is_left) link_.wake();
+}
+
+void Link::Look::leave_to_listener() noexcept {
+  has_role_ = false;
+  link_.is_left_ = true;
+  link_.mine().bell.stay_up();
+  link_.role_.unlock();
+  link_.wake();
+}
+
+void Link::Look::give_up() noexcept {
+  link_.is_corrupt_.store(1, order::relaxed);
+  leave_to_listener();
+}
+
+bool Link::Look::lie_down() noexcept {
+  link_.mine().bell.lie_down(Doorbell::looker);
+  if (!link_.is_worth_a_look()) return true;
+  link_.mine().bell.stay_up();
+  return false;
+}
+
+void Link::Look::park() noexcept {
+  has_role_ = false;
+  link_.role_.unlock();
+  link_.mine().bell.park();
+  // Whatever woke it, the other end may believe that it still sleeps: only who has the role can say
+  // who is to be woken from now on.
+  link_.role_.lock();
+  has_role_ = true;
+  if (link_.is_inside_ || link_.is_left_) return end();
+  link_.mine().bell.stay_up();
+}
+
+void Link::rouse_looker() noexcept { mine().bell.rouse_here(); }
 
 }  // namespace penstock

@@ -30,6 +30,14 @@ void Message::disown() noexcept {
   owns_objects_ = is_local_ = is_foreign_ = false;
 }
 
+void Message::reset() noexcept {
+  if (capacity_ > kMostKept) return clear();
+  if (owns_objects_) wire::release_objects(bytes());
+  size_ = 0;
+  pinned_ = 0;
+  owns_objects_ = false;
+}
+
 void Message::clear() noexcept {
   if (owns_objects_) wire::release_objects(bytes());
   if (data_ != inside_) memory::free(data_);

@@ -170,13 +170,20 @@ bool Queue::has_record() const noexcept {
   return word_at(head_slab_, head_offset_).load(order::relaxed) != 0;  // A hint; pop looks again.
 }
 
+bool Queue::is_empty() const noexcept {
+  // What the caller knows to have been pushed has moved the claim.
+  std::uint64_t const claim = claim_.load(order::relaxed) & ~kClosed;
+  return claim == (address_of(head_slab_) | as_claim_offset(head_offset_));
+}
+
 Status Queue::take_record(std::uint64_t word, Message& message) noexcept {
-  assert(message.size_ == 0 && message.data_ == message.inside_);
+  assert(message.size_ == 0);
   std::uint64_t payload = payload_bytes(word);
   std::uint8_t* from = head_slab_ + head_offset_ + kWordBytes;
   if ((word & kKindMask) == kBlockRecord) {
     Block block;
     copy_out(&block, from, sizeof block);
+    if (message.data_ != message.inside_) memory::free(message.data_);
     message.data_ = block.data;
     message.size_ = message.capacity_ = block.bytes;
     message.pinned_ = block.pinned;

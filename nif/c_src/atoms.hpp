@@ -17,10 +17,10 @@ namespace penstock::nif {
   atom(free_threaded) atom(improper_list) atom(infinity) atom(internal) atom(interpreters) \
   atom(invalid_address) atom(invalid_buffer) atom(invalid_callback_id) atom(invalid_channel) \
   atom(invalid_fd) atom(invalid_fd_ref) atom(invalid_loop) atom(invalid_timer) atom(limit) \
-  atom(max_size) atom(no_reader) atom(none) atom(not_shared) atom(ok) atom(owngil) atom(penstock_forward) \
-  atom(penstock_ready) atom(penstock_stopped) atom(pinned) atom(pinned_bytes) \
+  atom(max_size) atom(no_reader) atom(none) atom(not_shared) atom(ok) atom(others) atom(owngil) \
+  atom(penstock_forward) atom(penstock_ready) atom(penstock_stopped) atom(pinned) atom(pinned_bytes) \
   atom(pipe_failed) atom(py_event) atom(py_forwarder) atom(python) atom(read) \
-  atom(read_failed) atom(recvfrom_failed) atom(select_failed) atom(sendto_failed) \
+  atom(read_failed) atom(recvfrom_failed) atom(remote) atom(select_failed) atom(sendto_failed) \
   atom(setsockopt_failed) atom(size) atom(socket_failed) atom(spawn) atom(stopped) \
   atom(system_limit) atom(task) atom(thread) atom(timer) atom(too_deep) atom(too_large) \
   atom(too_long) atom(traceback) atom(undefined) atom(unhashable_key) atom(unsupported) \

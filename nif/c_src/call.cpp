@@ -40,6 +40,33 @@ class AnswerEnv {
 
 }  // namespace
 
+/// The call whose caller looks for its answer on this thread, for a scope.
+class NifCall::Awaited {
+ public:
+  Awaited(const NifCall& call, ErlNifEnv* env, ERL_NIF_TERM* result) noexcept
+      : call_(&call), env_(env), result_(result) {
+    here_ = this;
+  }
+  ~Awaited() { here_ = nullptr; }
+  Awaited(const Awaited&) = delete;
+  Awaited& operator=(const Awaited&) = delete;
+
+  /// nullptr: nobody looks for that one here.
+  [[nodiscard]] static const Awaited* of(const NifCall& call) noexcept {
+    return here_ != nullptr && here_->call_ == &call ? here_ : nullptr;
+  }
+  [[nodiscard]] ErlNifEnv* env() const noexcept { return env_; }
+  void give(ERL_NIF_TERM result) const noexcept { *result_ = result; }
+
+ private:
+  static constinit thread_local const Awaited* here_;
+  const NifCall* const call_;
+  ErlNifEnv* const env_;
+  ERL_NIF_TERM* const result_;
+};
+
+constinit thread_local const NifCall::Awaited* NifCall::Awaited::here_ = nullptr;
+
 Ref<NifCall> NifCall::create(ErlNifEnv* env, ERL_NIF_TERM reference,
                              Resource<ContextResource> context, bool wants_traceback, AnswerAs as) {
   ErlNifPid caller{};
@@ -79,10 +106,16 @@ void NifCall::finish_with(ERL_NIF_TERM result) noexcept {
   send(env.get(), enif_make_copy(env.get(), result), kUnknownSize);
 }
 
+bool NifCall::look_out(ErlNifEnv* env, std::int64_t for_ns, ERL_NIF_TERM* result) noexcept {
+  const Awaited awaited(*this, env, result);
+  return context_->context().look_out(for_ns);
+}
+
 void NifCall::answer(Outcome outcome, const Message& message) noexcept {
   if (as_ == AnswerAs::nothing) return;
+  const Awaited* const awaited = Awaited::of(*this);
   const AnswerEnv scope;
-  ErlNifEnv* const env = scope.get();
+  ErlNifEnv* const env = awaited != nullptr ? awaited->env() : scope.get();
   if (outcome == Outcome::ok) return send(env, atoms().ok, 0);
   ERL_NIF_TERM term{};
   switch (decode(env, message, &term)) {
@@ -100,6 +133,9 @@ void NifCall::answer(Outcome outcome, const Message& message) noexcept {
 
 void NifCall::send(ErlNifEnv* env, ERL_NIF_TERM result, std::size_t wire_size) noexcept {
   if (as_ == AnswerAs::nothing) return;
+  if (const Awaited* const awaited = Awaited::of(*this); awaited != nullptr) {
+    return awaited->give(enif_make_copy(awaited->env(), result));
+  }
   const ERL_NIF_TERM reference = enif_make_copy(env, reference_.term());
   const ERL_NIF_TERM message = as_ == AnswerAs::answer
                                    ? enif_make_tuple2(env, reference, result)

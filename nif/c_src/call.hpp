@@ -30,10 +30,14 @@ class NifCall final : public Call {
   /// Answers with {ok, Term} or {error, Term}, a term of any environment, unless the call was
   /// answered or cancelled.
   void finish_with(ERL_NIF_TERM result) noexcept;
+  /// For a caller whose context is remote: looks for answers, at most `for_ns`. One to this call
+  /// becomes `*result`, a term of `env`, and is not sent. True: some came.
+  bool look_out(ErlNifEnv* env, std::int64_t for_ns, ERL_NIF_TERM* result) noexcept;
   void lose() noexcept override;
 
  private:
   friend class ContextResource;
+  class Awaited;
   NifCall(const ErlNifPid& caller, ERL_NIF_TERM reference, Resource<ContextResource> context,
           bool wants_traceback, AnswerAs as);
   ~NifCall() override;

@@ -79,6 +79,9 @@ namespace {
 /// Bytes of binaries that a normal scheduler may copy on their way to another process.
 constexpr std::uint64_t kCopiedAtOnce = std::uint64_t{256} * 1024;
 
+/// A look keeps a scheduler busy.
+constexpr std::int64_t kLongestLook_ns = 50'000;
+
 /// Tells the owner that a context's thread has ended.
 class ExitNotice : public Object {
  public:
@@ -114,6 +117,14 @@ const Ref<NifCall>& get_call(ErlNifEnv* env, ERL_NIF_TERM term) {
   const CallResource* const resource = Resource<CallResource>::get(env, term);
   if (resource == nullptr) throw BadArg();
   return resource->call();
+}
+
+std::int64_t get_look(ErlNifEnv* env, ERL_NIF_TERM term) {
+  ErlNifSInt64 for_ns{};
+  if (enif_get_int64(env, term, &for_ns) == 0 || for_ns < 0 || for_ns > kLongestLook_ns) {
+    throw BadArg();
+  }
+  return for_ns;
 }
 
 std::string get_text(ErlNifEnv* env, ERL_NIF_TERM term) {
@@ -290,7 +301,7 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
     outcome = encoder.elements(arguments, static_cast<std::uint32_t>(count));
   }
   Status status = Status::out_of_memory;
-  const bool is_long_copy = context.context().copies_pinned() && request.pinned() > kCopiedAtOnce;
+  const bool is_long_copy = context.context().is_remote() && request.pinned() > kCopiedAtOnce;
   if (outcome == Encoder::Outcome::ok && is_long_copy && on_normal_scheduler()) {
     outcome = Encoder::Outcome::too_much_work;
   } else if (outcome == Encoder::Outcome::ok) {
@@ -298,7 +309,9 @@ ERL_NIF_TERM context_submit(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
         is_nested ? context.context().submit_nested(request) : context.context().submit(request);
   }
   if (status == Status::ok) {
-    return what->answer == AnswerAs::answer ? make_ok(env, resource.term(env)) : atoms().ok;
+    if (what->answer != AnswerAs::answer) return atoms().ok;
+    if (!context.context().is_remote()) return make_ok(env, resource.term(env));
+    return enif_make_tuple2(env, atoms().remote, resource.term(env));
   }
 
   // The caller learns it from us, not by a message; unless the context died meanwhile, and has told
@@ -319,6 +332,13 @@ ERL_NIF_TERM call_cancel(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   return get_call(env, argv[0])->cancel() ? atoms().cancelled : atoms().answered;
 }
 
+ERL_NIF_TERM call_look_out(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  ERL_NIF_TERM result{};
+  const bool is_something = get_call(env, argv[0])->look_out(env, get_look(env, argv[1]), &result);
+  if (result != ERL_NIF_TERM{}) return result;
+  return is_something ? atoms().others : atoms().empty;
+}
+
 ERL_NIF_TERM call_answer(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   const Ref<NifCall>& call = get_call(env, argv[0]);
   int arity{};
@@ -336,6 +356,13 @@ ERL_NIF_TERM context_interrupt(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 ERL_NIF_TERM context_interrupt_call(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   get_context(env, argv[0]).context().interrupt(Ref<Call>::borrow(get_call(env, argv[1]).get()));
   return atoms().ok;
+}
+
+ERL_NIF_TERM context_look_out(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  Context& context = get_context(env, argv[0]).context();
+  std::int64_t const for_ns = get_look(env, argv[1]);
+  if (context.is_remote()) (void)context.look_out(for_ns);
+  return context.is_remote() ? atoms().remote : atoms().ok;
 }
 
 ERL_NIF_TERM context_finish(ErlNifEnv* env, const ERL_NIF_TERM* argv) {

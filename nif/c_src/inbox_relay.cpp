@@ -45,20 +45,13 @@ struct Head {
 
 bool InboxRelay::fire() noexcept {
   const auto of_line = Ref<InboxRelay>::steal(this);
-  has_fired_.store(1, order::relaxed);  // N5 orders it.
+  has_fired_.store(1, order::relaxed);  // S1 orders it.
   move();
   return true;
 }
 
-/// Moves what is there, or has whoever does so look once more.
 void InboxRelay::move() noexcept {
-  if (movers_.fetch_add(1, order::acq_rel("N5")) != 0) return;
-  for (std::uint32_t seen = 1;;) {
-    move_all();
-    std::uint32_t const before = movers_.fetch_sub(seen, order::acq_rel("N5"));
-    if (before == seen) return;
-    seen = before - seen;
-  }
+  movers_.run([this] { move_all(); });
 }
 
 void InboxRelay::move_all() noexcept {

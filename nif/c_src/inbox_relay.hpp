@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "penstock/channel.hpp"
+#include "penstock/one_at_a_time.hpp"
 #include "penstock/waiter.hpp"
 #include "process_context.hpp"
 
@@ -15,8 +16,7 @@ namespace penstock::nif {
 /// When nobody in Erlang refers to the channel any more, the worker is told. When the worker is
 /// gone the channel is closed, and the process that stands for the thread ends.
 ///
-/// Threads: any. Edges:
-///   N5  whoever moves messages on takes movers_ from and to 0, acq_rel: what the one before did.
+/// Threads: any.
 class InboxRelay final : public Waiter, public Object {
  public:
   InboxRelay(Ref<ProcessContext> context, std::uint64_t id, Ref<Channel> channel) noexcept
@@ -41,10 +41,10 @@ class InboxRelay final : public Waiter, public Object {
   const Ref<ProcessContext> context_;  // Has us, until it ends.
   const std::uint64_t id_;
   const Ref<Channel> channel_;
-  Atomic<std::uint32_t> movers_{0};
+  OneAtATime movers_;
   Atomic<std::uint32_t> has_fired_{0};
   Atomic<std::uint32_t> is_lost_{0};
-  // Who moves messages has these (N5).
+  // Who moves messages has these (S1).
   bool is_in_line_ = false;
   bool is_done_ = false;
   std::uint64_t process_ = 0;  // That stands for the thread, once known.

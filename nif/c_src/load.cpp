@@ -63,10 +63,12 @@ ErlNifFunc functions[] = {
     {"context_submit",                5, guarded<context_submit>,                0},
     {"context_interrupt",             1, guarded<context_interrupt>,             0},  // Never blocks; no GIL.
     {"context_interrupt",             2, guarded<context_interrupt_call>,        0},
+    {"context_look_out",              2, guarded<context_look_out>,              0},  // 50 us at most.
     {"context_finish",                1, guarded<context_finish>,                0},  // Only asks.
     {"context_stop",                  1, guarded<context_stop>,                  0},  // Only asks.
     {"context_kill",                  1, guarded<context_kill>,                  0},  // A signal.
     {"call_cancel",                   1, guarded<call_cancel>,                   0},
+    {"call_look_out",                 2, guarded<call_look_out>,                 0},  // 50 us at most.
     {"call_answer",                   2, guarded<call_answer>,                   0},
 
     // Event loops of Erlang: no Python.

@@ -25,8 +25,8 @@ Body buffer_new, buffer_write, buffer_write_wait, buffer_write_again, buffer_clo
 // context_nifs.cpp
 Body runtime_start, runtime_version, runtime_features, set_stopped;
 Body context_new, process_new, context_submit, context_interrupt, context_interrupt_call,
-    context_finish, context_stop, context_kill;
-Body call_cancel;
+    context_look_out, context_finish, context_stop, context_kill;
+Body call_cancel, call_look_out;
 Body call_answer;
 // event_loop_nifs.cpp
 Body event_loop_new, event_loop_destroy, event_loop_set_worker, event_loop_wakeup,

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 #include <exception>
@@ -150,6 +151,7 @@ void ProcessContext::run() noexcept {
     has_ended_ = true;
   }
   const bool was_asked = kill_at_ns_.load(order::relaxed) != kNoDeadline;
+  link_->stop_receiving();  // No caller that looks brings anything new from here on.
   link_->hang_up();
   process_->kill();
   const WorkerEnd how = process_->wait();
@@ -302,6 +304,7 @@ Status ProcessContext::token_of(wire::HandleKind kind, Object& object,
     Place& place = places_[index];
     first_free_ = place.next_free;
     place.call = Ref<Call>::borrow(&call);
+    in_hands_.fetch_add(1, order::relaxed);
     *token = std::uint64_t{place.generation} << 32 | index;
     call.set_runner(reinterpret_cast<void*>(*token));
     return Status::ok;
@@ -324,6 +327,7 @@ Ref<Call> ProcessContext::forget_call(std::uint64_t id) noexcept {
   Place& place = places_[index];
   Ref<Call> call = std::exchange(place.call, {});
   if (!call) return {};
+  in_hands_.fetch_sub(1, order::relaxed);
   if (++place.generation == 0) place.generation = 1;  // No call is number 0.
   place.next_free = std::exchange(first_free_, static_cast<std::uint32_t>(index));
   return call;
@@ -396,16 +400,55 @@ Status ProcessContext::serve() noexcept {
       if (now_ns() >= kill_at) return Status::closed;
       continue;
     }
-    FrameHead head{};
-    std::span<const std::uint8_t> rest;
-    if (status == Status::ok) {
-      status = read_frame(frame.bytes(), &head, &rest) ? take(head, rest) : Status::corrupt;
-      if (const Ref<InboxRelay> inbox = std::exchange(new_inbox_, {})) inbox->open();
-    }
+    if (status == Status::ok) status = deal_with(frame);
     if (status != Status::ok) return status;
     frame.clear();
     if (kill_at != kNoDeadline && now_ns() >= kill_at) return Status::closed;
   }
+}
+
+bool ProcessContext::look_out(std::int64_t for_ns) noexcept {
+  Link::Look look(*link_);
+  if (!look) return false;
+  if (take_some(look)) return true;
+  if (for_ns == 0) return false;
+  // Others may run as well, who are answered in turns.
+  const bool is_one_of_many = in_hands_.load(order::relaxed) > 1;
+  std::int64_t const until = now_ns() + (is_one_of_many ? std::min(for_ns, kShortLook_ns) : for_ns);
+  do {
+    for (int each = 0; each < 16; ++each) {
+      if (take_some(look)) return true;
+      for (int pause = 0; pause < 4; ++pause) spin_pause(0);
+    }
+  } while (now_ns() < until);
+  return false;
+}
+
+/// Whether something was there.
+bool ProcessContext::take_some(Link::Look& look) noexcept {
+  if (!look.is_something_there()) return false;
+  std::size_t bytes = 0;
+  for (int taken = 0; taken < kMostTaken && bytes < kMostBytes / 4; ++taken) {
+    Status status = look.take(frame_, kMostBytes);
+    if (status == Status::empty || status == Status::out_of_memory) break;
+    bytes += frame_.size();
+    if (status == Status::ok) status = deal_with(frame_);
+    if (status != Status::ok) {
+      look.give_up();
+      break;
+    }
+    frame_.reset();
+  }
+  return true;
+}
+
+Status ProcessContext::deal_with(const Message& frame) noexcept {
+  FrameHead head{};
+  std::span<const std::uint8_t> rest;
+  const Status status =
+      read_frame(frame.bytes(), &head, &rest) ? take(head, rest) : Status::corrupt;
+  if (const Ref<InboxRelay> inbox = std::exchange(new_inbox_, {})) inbox->open();
+  return status;
 }
 
 Status ProcessContext::take(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept {
@@ -443,12 +486,11 @@ Status ProcessContext::take(const FrameHead& head, std::span<const std::uint8_t>
 Status ProcessContext::take_answer(const FrameHead& head,
                                    std::span<const std::uint8_t> term) noexcept {
   if (head.detail > static_cast<std::uint32_t>(Call::Outcome::ok)) return Status::corrupt;
-  Message answer;
-  const Status status = wire::from_portable(term, *this, answer);
-  if (status != Status::ok) return status;
-  const Ref<Call> call = forget_call(head.id);
-  if (call && call->start()) call->finish(static_cast<Call::Outcome>(head.detail), answer);
-  return Status::ok;
+  const Status status = wire::from_portable(term, *this, answer_);
+  const Ref<Call> call = status == Status::ok ? forget_call(head.id) : Ref<Call>();
+  if (call && call->start()) call->finish(static_cast<Call::Outcome>(head.detail), answer_);
+  answer_.reset();
+  return status;
 }
 
 /// A process that is not there gets nothing, and nobody is told. A call that has no form here, or

@@ -46,7 +46,8 @@ class ProcessContext final : public Context, private wire::Porter {
 
   [[nodiscard]] Status submit(Message& request) noexcept override;
   [[nodiscard]] Status submit_nested(Message& request) noexcept override;
-  [[nodiscard]] bool copies_pinned() const noexcept override { return true; }
+  [[nodiscard]] bool is_remote() const noexcept override { return true; }
+  bool look_out(std::int64_t for_ns) noexcept override;
   void interrupt(const Ref<Call>& only = {}) noexcept override;
   void finish() noexcept override { tell(FrameKind::finish); }
   void stop() noexcept override;
@@ -66,6 +67,10 @@ class ProcessContext final : public Context, private wire::Porter {
     std::uint32_t next_free = 0;
   };
   static constexpr std::uint32_t kNoPlace = UINT32_MAX;
+  /// What a scheduler takes of what the worker says at once: so many frames, of so many bytes.
+  static constexpr int kMostTaken = 16;
+  static constexpr std::int64_t kShortLook_ns = 2'000;
+  static constexpr std::size_t kMostBytes = std::size_t{72} * 1024;
   /// Threads of a worker that call Erlang. Each costs us a queue.
   static constexpr std::size_t kMostInboxes = 10'000;
 
@@ -99,6 +104,8 @@ class ProcessContext final : public Context, private wire::Porter {
 
   void run() noexcept;
   [[nodiscard]] Status serve() noexcept;
+  [[nodiscard]] bool take_some(Link::Look& look) noexcept;
+  [[nodiscard]] Status deal_with(const Message& frame) noexcept;
   [[nodiscard]] Status take(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept;
   [[nodiscard]] Status take_answer(const FrameHead& head,
                                    std::span<const std::uint8_t> term) noexcept;
@@ -126,16 +133,20 @@ class ProcessContext final : public Context, private wire::Porter {
   Atomic<std::int64_t> kill_at_ns_{kNoDeadline};  // A worker that was told to stop has until then.
   Atomic<std::uint32_t> is_killed_{0};
 
+  Atomic<std::uint32_t> in_hands_{0};  // Calls. A hint.
+
   std::mutex mutex_;  // Guards what follows.
   std::vector<Place> places_;
   std::uint32_t first_free_ = kNoPlace;
   std::unordered_map<std::uint64_t, Ref<InboxRelay>> inboxes_;
   bool has_ended_ = false;
 
-  // Of the thread that receives.
+  // Of the frame that is being received, by whoever does that.
   bool is_without_memory_ = false;
-  Ref<InboxRelay> new_inbox_;  // Of the frame that is being received.
-  Ref<OutputRelay> output_;    // Once there was some, until the end.
+  Ref<InboxRelay> new_inbox_;
+  Ref<OutputRelay> output_;  // Once there was some, until the end.
+  Message frame_;            // Not the thread's.
+  Message answer_;
 };
 
 }  // namespace penstock::nif

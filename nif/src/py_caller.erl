@@ -24,6 +24,9 @@
 %% A handler that has had nothing to do for so long lets go of what its last call left behind.
 -define(IDLE_MS, 1000).
 
+%% How long a handler looks at a time for what another process says.
+-define(TURN_NS, 10000).
+
 -type inbox() :: py_channel:channel().
 -type failure() :: {error | throw | exit, Text :: binary(), Reason :: term(), Stack :: binary()}.
 
@@ -94,25 +97,49 @@ start(Fun, Tag) ->
 %% Ends with the thread's process, but not before it has done what it does.
 handle_first(Inbox, Caller, Call) ->
     Monitor = erlang:monitor(process, Caller),
-    handle(Inbox, Monitor, Call, py_spin:new()).
+    handle(Inbox, Monitor, Call, from(Call, {[], false}), py_spin:new()).
 
-handle(Inbox, Monitor, {penstock_call, Id, Name, Args, Path}, Spin) ->
+%% Whether the context whose thread calls, the last that waits, is in another process. As a rule it
+%% is the one of the last call. While a function runs the context itself is not held: it may end.
+from({penstock_call, _, _, _, Path}, {Path, _} = From) -> From;
+from({penstock_call, _, _, _, []}, _) -> {[], false};
+from({penstock_call, _, _, _, Path}, _) -> {Path, py_context:remote(lists:last(Path)) =/= error}.
+
+handle(Inbox, Monitor, {penstock_call, Id, Name, Args, Path}, From, Spin) ->
     answer(Inbox, Id, self(), Name, run(Name, Args, Path)),
-    look(Inbox, Monitor, Spin, py_spin:start(Spin)).
-
-look(Inbox, Monitor, Spin, none) ->
-    wait(Inbox, Monitor, py_spin:miss(Spin));
-look(Inbox, Monitor, Spin, Looks) ->
-    receive
-        {penstock_call, _, _, _, _} = Next -> handle(Inbox, Monitor, Next, py_spin:hit(Spin))
-    after 0 ->
-        erlang:yield(),
-        look(Inbox, Monitor, Spin, py_spin:goes_on(Looks))
+    case From of
+        {_, false} -> look(Inbox, Monitor, From, Spin, py_spin:start(Spin));
+        {_, true} -> look_out(Inbox, Monitor, From, Spin, Spin, py_context:remote(lists:last(Path)))
     end.
 
-wait(Inbox, Monitor, Spin) ->
+%% As py_context does.
+look_out(Inbox, Monitor, From, Spin, Left, {ok, Context}) when Left > 0 ->
+    remote = py_nif:context_look_out(Context, ?TURN_NS),
     receive
-        {penstock_call, _, _, _, _} = Next -> handle(Inbox, Monitor, Next, Spin);
+        {penstock_call, _, _, _, _} = Next ->
+            handle(Inbox, Monitor, Next, from(Next, From), py_spin:hit(Spin))
+    after 0 ->
+        erlang:yield(),
+        look_out(Inbox, Monitor, From, Spin, Left - ?TURN_NS, {ok, Context})
+    end;
+look_out(Inbox, Monitor, From, Spin, _Left, _OkOrError) ->
+    wait(Inbox, Monitor, From, py_spin:miss(Spin)).
+
+look(Inbox, Monitor, From, Spin, none) ->
+    wait(Inbox, Monitor, From, py_spin:miss(Spin));
+look(Inbox, Monitor, From, Spin, Looks) ->
+    receive
+        {penstock_call, _, _, _, _} = Next ->
+            handle(Inbox, Monitor, Next, from(Next, From), py_spin:hit(Spin))
+    after 0 ->
+        erlang:yield(),
+        look(Inbox, Monitor, From, Spin, py_spin:goes_on(Looks))
+    end.
+
+wait(Inbox, Monitor, From, Spin) ->
+    receive
+        {penstock_call, _, _, _, _} = Next ->
+            handle(Inbox, Monitor, Next, from(Next, From), Spin);
         penstock_release -> ok;
         {'DOWN', Monitor, process, _Caller, _Reason} -> finish_calls(Inbox)
     after ?IDLE_MS ->
@@ -123,7 +150,8 @@ wait(Inbox, Monitor, Spin) ->
 -spec handle_next(inbox(), reference()) -> ok.
 handle_next(Inbox, Monitor) ->
     receive
-        {penstock_call, _, _, _, _} = Next -> handle(Inbox, Monitor, Next, py_spin:new());
+        {penstock_call, _, _, _, _} = Next ->
+            handle(Inbox, Monitor, Next, from(Next, {[], false}), py_spin:new());
         penstock_release -> ok;
         {'DOWN', Monitor, process, _Caller, _Reason} -> finish_calls(Inbox)
     end.

@@ -11,7 +11,8 @@
 -export([new/0, new/1, start_link/2, stop/1, mode/1, os_pid/1]).
 -export([call/4, call/5, eval/2, eval/3, exec/2]).
 -export([request/4, submit/4, interrupt/1]).
--export([start_link/1, create_table/0, lookup/1, at/1, forget/2, announce_stop/0, stop_all/0]).
+-export([start_link/1, create_table/0, lookup/1, remote/1, at/1, forget/2, announce_stop/0,
+         stop_all/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([result/0, place/0, mode/0, kind/0, opts/0]).
 
@@ -55,6 +56,8 @@
 -define(PATIENCE_MS, 2000).
 %% How long a call may take before its caller watches the context.
 -define(SOON_MS, 1).
+%% How long a caller looks at a time for the answer of another process.
+-define(TURN_NS, 10000).
 
 %% @doc Starts a context that belongs to no pool.
 -spec new() -> {ok, pid()} | {error, term()}.
@@ -196,8 +199,8 @@ submit(Context, Operation, Arguments, Ref) ->
             {error, {context_died, stopped}};
         {ok, Native} ->
             case submit_to(Native, Operation, Arguments, Ref) of
-                {ok, _Call} -> ok;
-                {error, _} = Error -> Error
+                {error, _} = Error -> Error;
+                {_OkOrRemote, _Call} -> ok
             end;
         error ->
             {error, {context_died, noproc}}
@@ -230,6 +233,35 @@ look(Context, Native, Call, Ref, Timeout, Spin, Looks) ->
     after 0 ->
         erlang:yield(),
         look(Context, Native, Call, Ref, Timeout, Spin, py_spin:goes_on(Looks))
+    end.
+
+%% What runs in another process answers through memory where its caller can look itself: in short
+%% turns, which keep a scheduler busy, and between which others have theirs.
+await_remote(Context, Native, Call, Ref, Timeout) ->
+    Spin = py_spin:mine(),
+    look_out(Context, Native, Call, Ref, Timeout, Spin, Spin).
+
+look_out(Context, Native, Call, Ref, Timeout, Spin, Left) ->
+    case py_nif:call_look_out(Call, max(0, min(Left, ?TURN_NS))) of
+        empty when Left =< ?TURN_NS ->
+            ok = py_spin:keep(py_spin:miss(Spin)),
+            await_soon(Context, Native, Call, Ref, Timeout);
+        empty ->
+            look_on(Context, Native, Call, Ref, Timeout, Spin, Left - ?TURN_NS);
+        others ->
+            %% Who delivers what comes for others is of use, however long its own call takes.
+            look_on(Context, Native, Call, Ref, Timeout, Spin, Left);
+        Result ->
+            ok = py_spin:keep(py_spin:hit(Spin)),
+            Result
+    end.
+
+look_on(Context, Native, Call, Ref, Timeout, Spin, Left) ->
+    receive
+        {Ref, Result} -> Result
+    after 0 ->
+        erlang:yield(),
+        look_out(Context, Native, Call, Ref, Timeout, Spin, Left)
     end.
 
 %% Short calls do without a monitor: it would wake the context's process twice for each.
@@ -283,6 +315,14 @@ create_table() ->
 lookup(Context) ->
     case rows(Context) of
         [{_, Native}] -> {ok, Native};
+        [] -> error
+    end.
+
+%% @private Likewise, if it runs in another process.
+-spec remote(pid()) -> {ok, py_nif:context()} | error.
+remote(Context) ->
+    case rows({os_pid, Context}) of
+        [_] -> lookup(Context);
         [] -> error
     end.
 

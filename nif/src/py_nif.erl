@@ -17,7 +17,8 @@
          buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -export([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -export([context_new/2, process_new/6, context_submit/5, context_interrupt/1, context_interrupt/2,
-         context_finish/1, context_stop/1, context_kill/1, call_cancel/1, call_answer/2]).
+         context_look_out/2, context_finish/1, context_stop/1, context_kill/1, call_cancel/1,
+         call_look_out/2, call_answer/2]).
 -export([event_loop_new/0, event_loop_destroy/1, event_loop_set_worker/2, event_loop_wakeup/1,
          event_loop_dispatch/3, poll_events/2, get_pending/1, add_reader/3, add_writer/3,
          remove_reader/2, remove_writer/2, start_reader/1, start_writer/1, stop_reader/1,
@@ -42,7 +43,8 @@
        buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -nifs([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -nifs([context_new/2, process_new/6, context_submit/5, context_interrupt/1, context_interrupt/2,
-       context_finish/1, context_stop/1, context_kill/1, call_cancel/1, call_answer/2]).
+       context_look_out/2, context_finish/1, context_stop/1, context_kill/1, call_cancel/1,
+       call_look_out/2, call_answer/2]).
 -nifs([event_loop_new/0, event_loop_destroy/1, event_loop_set_worker/2, event_loop_wakeup/1,
        event_loop_dispatch/3, poll_events/2, get_pending/1, add_reader/3, add_writer/3,
        remove_reader/2, remove_writer/2, start_reader/1, start_writer/1, stop_reader/1,
@@ -277,9 +279,11 @@ process_new(_Ref, _Python, _Package, _Cwd, _Env, _Limit) -> erlang:nif_error(not
 %% wait for the caller; if this one is among them the request runs there, inside of the one that
 %% waits.
 %% `{traceback, Operation}': an exception is answered with its traceback. `task', `spawn' and
-%% `thread' return `ok', as nobody can cancel them.
+%% `thread' return `ok', as nobody can cancel them. `remote' instead of `ok': the caller may look
+%% for the answer, see `call_look_out/2'.
 -spec context_submit(context(), operation(), tuple(), Ref :: reference(), Path :: [pid()]) ->
-    {ok, call()} | ok | {error, {context_died, stopped} | enomem | not_shared | unsupported()}.
+    {ok | remote, call()} | ok |
+    {error, {context_died, stopped} | enomem | not_shared | unsupported()}.
 context_submit(_Context, _Operation, _Arguments, _Ref, _Path) -> erlang:nif_error(not_loaded).
 
 %% @doc Raises `KeyboardInterrupt' in whatever the context runs.
@@ -289,6 +293,11 @@ context_interrupt(_Context) -> erlang:nif_error(not_loaded).
 %% @doc The same, only if the context still runs that call.
 -spec context_interrupt(context(), call()) -> ok.
 context_interrupt(_Context, _Call) -> erlang:nif_error(not_loaded).
+
+%% @doc Has what a context in another process says delivered, as `call_look_out/2' does: `remote'.
+%% `ok': it is in this one, and there is nothing to be done.
+-spec context_look_out(context(), For :: non_neg_integer()) -> ok | remote.
+context_look_out(_Context, _For) -> erlang:nif_error(not_loaded).
 
 %% @doc Refuses further requests; what is queued still runs. An event loop ends: what runs there is
 %% answered with `{error, {context_died, stopped}}'.
@@ -307,6 +316,13 @@ context_kill(_Context) -> erlang:nif_error(not_loaded).
 %% @doc `cancelled': no answer will come. `answered': it is in the mailbox or on its way.
 -spec call_cancel(call()) -> cancelled | answered.
 call_cancel(_Call) -> erlang:nif_error(not_loaded).
+
+%% @doc Looks for answers of the process that runs the call, for at most that many nanoseconds, up
+%% to 50,000, and returns when there were some: the call's own, which then does not come as a
+%% message, or `others'; else `empty'. Only the caller may.
+-spec call_look_out(call(), For :: non_neg_integer()) ->
+    ok | {ok, term()} | {error, term()} | others | empty.
+call_look_out(_Call, _For) -> erlang:nif_error(not_loaded).
 
 %% @doc Answers a call that runs and was handed to Erlang (erlang.schedule).
 -spec call_answer(call(), {ok, term()} | {error, term()}) -> ok.

@@ -13,6 +13,7 @@
 #include "module_state.hpp"
 #include "penstock/call.hpp"
 #include "penstock/channel.hpp"
+#include "penstock/spin.hpp"
 
 namespace penstock::python {
 
@@ -94,6 +95,8 @@ class Caller {
   static constexpr const char* kCapsule = "erlang._caller";
   /// Most answers come sooner than another thread could get the GIL and give it back.
   static constexpr std::int64_t kSpinWithGil_ns = 6'000;
+  /// And then without it, in a worker process.
+  static constexpr std::uint32_t kSpin_ns = 50'000;
 
   Caller(ModuleState& state, Ref<Channel> inbox, Executor* executor) noexcept
       : state_(state), inbox_(std::move(inbox)), executor_(executor) {}
@@ -121,6 +124,8 @@ class Caller {
   [[nodiscard]] bool await(const Wait& wait);
   [[nodiscard]] bool receive_one();
   [[nodiscard]] bool comes_soon(Message& message, Status& status) noexcept;
+  [[nodiscard]] Status receive(Message& message, ThreadWaiter& waiter,
+                               ThreadWaiter::Wake* woken) noexcept;
   [[nodiscard]] Received spare();
   void dispatch(Received message);
   void answered(std::uint64_t id, std::uint64_t handler, bool is_down, Received message);
@@ -152,6 +157,7 @@ class Caller {
   std::size_t depth_ = 0;                // How many they are.
   std::vector<std::uint64_t> handlers_;  // Of each level; 0: none yet.
   Received spare_;
+  SpinBudget spin_{kSpin_ns};
   std::unordered_map<std::uint64_t, PyObject*> futures_;  // By id.
   Caller* next_of_thread_ = nullptr;
   PyRef reader_;                   // Once there was a future: an InboxReaderObject.

@@ -97,7 +97,7 @@ bool Caller::receive_one() {
   Status status = Status::empty;
   if (!comes_soon(*message, status) &&
       !block(state_, Status::empty, status, [&](ThreadWaiter& waiter, ThreadWaiter::Wake* woken) {
-        return inbox_->receive(*message, kNoDeadline, waiter, woken);
+        return receive(*message, waiter, woken);
       })) {
     return false;
   }
@@ -120,6 +120,7 @@ bool Caller::receive_one() {
 bool Caller::comes_soon(Message& message, Status& status) noexcept {
   if (spin_limit_ns() == 0) return false;
   std::int64_t const until = now_ns() + kSpinWithGil_ns;
+  if (host() != nullptr) (void)host()->look_out(until, nullptr, *inbox_);
   do {
     for (int look = 0; look < 8; ++look) {
       status = inbox_->try_receive(message);
@@ -128,6 +129,17 @@ bool Caller::comes_soon(Message& message, Status& status) noexcept {
     }
   } while (now_ns() < until);
   return false;
+}
+
+/// Without it. What comes to a worker process is first looked for where it comes in.
+Status Caller::receive(Message& message, ThreadWaiter& waiter, ThreadWaiter::Wake* woken) noexcept {
+  std::int64_t const started = now_ns();
+  if (Host* const erlang = host(); erlang != nullptr && spin_.ns() != 0) {
+    (void)erlang->look_out(started + spin_.ns(), &waiter, *inbox_);
+  }
+  const Status status = inbox_->receive(message, kNoDeadline, waiter, woken);
+  spin_.learn(now_ns() - started);
+  return status;
 }
 
 Caller::Received Caller::spare() {

@@ -12,6 +12,7 @@
 #include "own_interpreter.hpp"
 #include "penstock/python/runtime.hpp"
 #include "penstock/thread.hpp"
+#include "request_source.hpp"
 #include "runtime_thread.hpp"
 
 namespace penstock::python {
@@ -35,6 +36,7 @@ struct Context::Thread final : public Target {
   void tell_start(std::string what_failed);
   /// The next request: false: there are no more. With `or_none` it does not wait, and may be empty.
   bool next(Message& request, bool or_none);
+  Status try_next(Message& request);
   bool next_at_once(Message& request, bool or_none);
   bool wait_for_next(Message& request, bool or_none);
   void drop_queued();
@@ -44,6 +46,7 @@ struct Context::Thread final : public Target {
   const Ref<Channel> requests;
   const Ref<Channel> inbox;
   std::function<void()> on_exit;
+  RequestSource* source = nullptr;
   std::int64_t has_gil_since_ns = 0;
   /// An interpreter's switch interval is ten times that.
   static constexpr std::int64_t kKeepGil_ns = 500'000;
@@ -136,8 +139,7 @@ void Context::Thread::tell_start(std::string what_failed) {
 void Context::Thread::serve() {
   const Reachable reachable(*this);
   Executor executor(runtime->state(), interrupts, process, *requests, inbox);
-  for (;;) {
-    Message request;
+  for (Message request;; request.reset()) {
     // One that begins with this request goes on after the next.
     const bool has_chains = executor.has_chains();
     if (!next(request, has_chains)) return;
@@ -146,12 +148,16 @@ void Context::Thread::serve() {
   }
 }
 
+Status Context::Thread::try_next(Message& request) {
+  return source != nullptr ? source->try_take(request) : requests->try_receive(request);
+}
+
 /// Keeps the GIL between requests, for as long as others would let it have it: giving it away and
 /// taking it back costs more than a short request, or a hop of a chain.
 bool Context::Thread::next_at_once(Message& request, bool or_none) {
   std::int64_t const now = now_ns();
   if (now - has_gil_since_ns > kKeepGil_ns) return false;
-  const Status status = requests->try_receive(request);
+  const Status status = try_next(request);
   if (status != Status::ok && !(or_none && status == Status::empty)) return false;
   if (!parking().must_stop(&interrupts)) return true;
   request.clear();  // Dropped, a call answers.
@@ -170,8 +176,10 @@ bool Context::Thread::wait_for_next(Message& request, bool or_none) {
   for (;;) {
     ThreadWaiter waiter;
     auto woken = ThreadWaiter::Wake::fired;
-    const Status status = or_none ? requests->try_receive(request)
-                                  : requests->receive(request, kNoDeadline, waiter, &woken);
+    const Status status = or_none ? try_next(request)
+                          : source != nullptr
+                              ? source->take(request)
+                              : requests->receive(request, kNoDeadline, waiter, &woken);
     if (status == Status::closed || parking().is_stopping(interrupts)) return false;
     if (status == Status::empty && or_none) return true;
     if (status == Status::ok && !parking().must_stop(&interrupts)) return true;
@@ -213,8 +221,9 @@ Ref<Context> Context::adopt_this_thread(std::uint64_t process) {
   return main == nullptr ? Ref<Context>() : create(*main, process, {});
 }
 
-void Context::serve_here() {
+void Context::serve_here(RequestSource& source) {
   set_this_context(&thread_->interrupts);
+  thread_->source = &source;
   thread_->serve();
   Caller::forget_this_thread(thread_->runtime->state());
   thread_->drop_queued();

@@ -8,6 +8,7 @@
 #include "decode.hpp"
 #include "encode.hpp"
 #include "exceptions.hpp"
+#include "lent_bytes.hpp"
 #include "markers.hpp"
 #include "penstock/host.hpp"
 #include "running_scope.hpp"
@@ -133,6 +134,7 @@ PyRef Executor::perform(const Request& request, wire::Reader& reader) {
 /// Answers with the result, or with the exception that is set; or sees to it that the call goes on.
 void Executor::settle(RunningScope& running, const Ref<Call>& call, Operation operation,
                       PyRef result) {
+  const DropsWithGil here(state_.home);  // Bytes that another process gets a copy of.
   Message answer;
   auto outcome = operation == Operation::exec ? Call::Outcome::ok : Call::Outcome::ok_term;
   bool is_done = result && operation == Operation::exec;

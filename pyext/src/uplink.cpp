@@ -48,14 +48,14 @@ std::size_t AtomTable::name_of(std::uint64_t word, std::span<char> name, bool* o
 // Start
 // ------------------------------------------------------------------------------------------------
 
-Uplink::Uplink(Ref<Link> link, Ref<penstock::Context> context, Descriptor passing,
-               Ref<Domain> domain)
+Uplink::Uplink(Ref<Link> link, Ref<Context> context, Descriptor passing, Ref<Domain> domain)
     : link_(std::move(link)),
       context_(std::move(context)),
       channels_(std::move(passing), std::move(domain),
                 [this](std::uint64_t number, std::uint32_t copies) {
                   tell(FrameKind::channel_back, number, copies);
-                }) {}
+                }),
+      waiter_(*link_) {}
 
 Uplink::~Uplink() = default;
 
@@ -74,7 +74,11 @@ struct Uplink::Question {
   Atomic<std::uint32_t> is_answered{0};
 };
 
+/// A forked child shares the memory with its parent, and must leave it alone.
+bool Uplink::is_forked() noexcept { return host() == nullptr; }
+
 void Uplink::tell(FrameKind kind, std::uint64_t id, std::uint32_t detail) noexcept {
+  if (is_forked()) return;
   Message frame;
   if (begin_frame(frame, kind, id, detail)) (void)link_->send(frame);
 }
@@ -190,7 +194,9 @@ Status Uplink::object_of(wire::HandleKind kind, std::uint64_t token, Ref<Object>
   if (!call) return Status::out_of_memory;
   try {
     const std::lock_guard lock(mutex_);
-    calls_.emplace(token, call.get());
+    std::size_t const place = place_of(token);
+    if (place >= calls_.size()) calls_.resize(place + 1);
+    calls_[place] = call.get();
   } catch (const std::bad_alloc&) {
     return Status::out_of_memory;
   }
@@ -199,7 +205,7 @@ Status Uplink::object_of(wire::HandleKind kind, std::uint64_t token, Ref<Object>
 }
 
 RemoteCall::~RemoteCall() {
-  uplink_.forget(id_);
+  uplink_.forget(*this);
   if (!is_answered_) uplink_.tell(FrameKind::drop, id_);
 }
 
@@ -207,12 +213,15 @@ void RemoteCall::answer(Outcome outcome, const Message& term) noexcept {
   is_answered_ = uplink_.answered(id_, outcome, term);
 }
 
-void Uplink::forget(std::uint64_t id) noexcept {
+/// The next call of its place may have come already.
+void Uplink::forget(const RemoteCall& call) noexcept {
   const std::lock_guard lock(mutex_);
-  calls_.erase(id);
+  std::size_t const place = place_of(call.id());
+  if (place < calls_.size() && calls_[place] == &call) calls_[place] = nullptr;
 }
 
 bool Uplink::answered(std::uint64_t id, Call::Outcome outcome, const Message& term) noexcept {
+  if (is_forked()) return true;
   Message frame;
   Status status = Status::out_of_memory;
   if (begin_frame(frame, FrameKind::answer, id, static_cast<std::uint32_t>(outcome))) {
@@ -228,6 +237,120 @@ bool Uplink::answered(std::uint64_t id, Call::Outcome outcome, const Message& te
          link_->send(failure) == Status::ok;
 }
 
+// The context's thread
+// ------------------------------------------------------------------------------------------------
+
+Status Uplink::try_take(Message& request) noexcept {
+  if (is_forked()) return context_->requests().try_receive(request);
+  Link::Look look(*link_);
+  if (!look) return context_->requests().try_receive(request);
+  const Status status = next_request(look, request);
+  if (status == Status::ok) look.end_briefly();
+  return status;
+}
+
+Status Uplink::take(Message& request) noexcept {
+  Channel& queue = context_->requests();
+  const auto wait_for_queue = [&] {
+    ThreadWaiter waiter;
+    auto woken = ThreadWaiter::Wake::fired;
+    return queue.receive(request, kNoDeadline, waiter, &woken);
+  };
+  if (is_forked()) return wait_for_queue();
+  Link::Look look(*link_);
+  // The thread that listens is at it, and puts what comes into the queue.
+  if (!look) return wait_for_queue();
+  Status status = next_request(look, request);
+  if (status == Status::ok) look.end_briefly();
+  if (status != Status::empty || !look) return status;
+  std::int64_t const started = now_ns();
+  const auto is_there = [&] {
+    return look.is_something_there() || queue.size() != 0 || queue.is_closed();
+  };
+  status = spin_.spin(started, kNoDeadline, is_there) ? next_request(look, request)
+                                                      : sleep(look, request);
+  spin_.learn(now_ns() - started);
+  if (status == Status::ok) look.end_briefly();
+  return status;
+}
+
+/// What the thread that listens has put into the queue came before what is still there.
+Status Uplink::next_request(Link::Look& look, Message& request) noexcept {
+  Channel& queue = context_->requests();
+  for (;;) {
+    const Status queued = queue.try_receive(request);
+    if (queued != Status::empty || !look) return queued;
+    const Status status = look.take(frame_, kMostTaken);
+    if (status == Status::corrupt) look.give_up();
+    if (status == Status::out_of_memory || (status == Status::empty && look)) return status;
+    if (status != Status::ok) continue;  // The thread that listens takes it.
+    FrameHead head{};
+    std::span<const std::uint8_t> rest;
+    if (read_frame(frame_.bytes(), &head, &rest)) {
+      if (head.kind == FrameKind::request && !queue.is_closed()) {
+        const bool is_there = read_request(head, rest, request);
+        frame_.reset();
+        if (is_there) return Status::ok;
+        request.clear();
+        continue;
+      }
+      deal_with(head, rest);
+    }
+    frame_.reset();
+  }
+}
+
+Status Uplink::sleep(Link::Look& look, Message& request) noexcept {
+  WaitList& line = context_->requests().data_waiters();
+  line.add(waiter_);
+  Status status = Status::empty;
+  if (look.lie_down()) {
+    status = context_->requests().receive_or_wait(request);
+    if (status == Status::empty) {
+      look.park();
+      status = next_request(look, request);
+    }
+  }
+  waiter_.leave(line);
+  WaitList::forget_place(waiter_);
+  return status;
+}
+
+bool LookWaiter::fire() noexcept {
+  Link& link = link_;
+  has_fired_.store(1, order::release("W3"));  // From here on it may be in line again.
+  link.rouse_looker();
+  return true;
+}
+
+void LookWaiter::leave(WaitList& list) noexcept {
+  if (list.remove(*this)) return;
+  for (unsigned turn = 0; has_fired_.load(order::acquire("W3")) == 0; ++turn) spin_pause(turn);
+  has_fired_.store(0, order::relaxed);
+}
+
+/// Delivers what comes for any thread, so that the one that listens need not be woken for it.
+bool Uplink::look_out(std::int64_t until_ns, const ThreadWaiter* me,
+                      const Channel& inbox) noexcept {
+  Link::Look look(*link_);
+  if (!look) return false;
+  const auto has_come = [&] { return inbox.size() != 0 || inbox.is_closed(); };
+  do {
+    for (int each = 0; each < 16; ++each) {
+      if (look.is_something_there()) {
+        if (look.take(frame_, kMostTaken) != Status::ok) return has_come();
+        FrameHead head{};
+        std::span<const std::uint8_t> rest;
+        if (read_frame(frame_.bytes(), &head, &rest)) deal_with(head, rest);
+        frame_.reset();
+      }
+      if (has_come() || (me != nullptr && me->interrupted())) return true;
+      for (int pause = 0; pause < 4; ++pause) spin_pause(0);
+    }
+  } while (now_ns() < until_ns);
+  return false;
+}
+
 // What the VM says
 // ------------------------------------------------------------------------------------------------
 
@@ -239,7 +362,7 @@ void Uplink::run() noexcept {
       case Status::ok: {
         FrameHead head{};
         std::span<const std::uint8_t> rest;
-        if (read_frame(frame.bytes(), &head, &rest)) take(head, rest);
+        if (read_frame(frame.bytes(), &head, &rest)) deal_with(head, rest);
         frame.clear();
         out_since_ns = kNoDeadline;
         break;
@@ -266,7 +389,7 @@ void Uplink::wait_for_memory(std::int64_t* since_ns) noexcept {
   sched_yield();
 }
 
-void Uplink::take(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept {
+void Uplink::deal_with(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept {
   switch (head.kind) {
     case FrameKind::request:
     case FrameKind::nested:
@@ -309,15 +432,22 @@ void Uplink::refuse_request(std::span<const std::uint8_t> request) noexcept {
   }
 }
 
-/// What cannot be taken is dropped, and a call that is dropped says so.
-void Uplink::take_request(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept {
+bool Uplink::read_request(const FrameHead& head, std::span<const std::uint8_t> rest,
+                          Message& request) noexcept {
   caller_ = head.id;
   wants_traceback_ = head.detail != 0;
-  Message request;
   if (wire::from_portable(rest, *this, request) == Status::out_of_memory) {
-    return refuse_request(rest);  // Before the call is dropped with the request.
+    refuse_request(rest);  // Before the call is dropped with the request.
+    return false;
   }
   channels_.came(request);
+  return true;
+}
+
+/// What cannot be taken is dropped, and a call that is dropped says so.
+void Uplink::take_request(const FrameHead& head, std::span<const std::uint8_t> rest) noexcept {
+  Message request;
+  if (!read_request(head, rest, request)) return;
   (void)(head.kind == FrameKind::nested ? context_->submit_nested(request)
                                         : context_->submit(request));
 }
@@ -357,10 +487,10 @@ void Uplink::interrupt(std::uint64_t id) noexcept {
   Ref<Call> call;
   {
     const std::lock_guard lock(mutex_);
-    const auto found = calls_.find(id);
+    RemoteCall* const found = place_of(id) < calls_.size() ? calls_[place_of(id)] : nullptr;
     // One whose destructor runs waits for this lock, and needs no interrupt.
-    if (found == calls_.end() || !found->second->try_retain()) return;
-    call = Ref<Call>::steal(found->second);
+    if (found == nullptr || found->id() != id || !found->try_retain()) return;
+    call = Ref<Call>::steal(found);
   }
   (void)call->cancel();
   context_->interrupt(call);

@@ -91,19 +91,17 @@ PyObject* serve(PyObject* module, PyObject* argument) {
     return nullptr;
   }
   Ref<Context> context = Context::adopt_this_thread(connection.process);
-  auto* const uplink =
-      context
-          ? new (std::nothrow)
-                Uplink(std::move(connection.link), Ref<penstock::Context>::borrow(context.get()),
-                       std::move(connection.passing), std::move(connection.domain))
-          : nullptr;
+  auto* const uplink = context ? new (std::nothrow) Uplink(std::move(connection.link), context,
+                                                           std::move(connection.passing),
+                                                           std::move(connection.domain))
+                               : nullptr;
   if (uplink == nullptr) return PyErr_NoMemory();
   set_host(uplink);
   if (!uplink->open_output(connection.output)) return PyErr_NoMemory();
   if (!install_output()) return nullptr;
   if (!start_receiving(*uplink)) return nullptr;
   uplink->tell(FrameKind::ready);
-  context->serve_here();
+  context->serve_here(*uplink);
   {
     const GilRelease released;
     runtime_thread()->leave();

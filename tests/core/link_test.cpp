@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <numeric>
 #include <random>
@@ -203,6 +204,153 @@ TEST(Link, TheEndOfTheProcessIsTheEnd) {
   close(process);
 }
 
+/// What a Look leaves behind, the listener hears of.
+TEST(Link, FramesAreTakenByAListenerAndByWhoLooks) {
+  const Pair pair;
+  constexpr std::uint32_t kCount = 100'000;
+  std::uint32_t next = 0;  // Of whoever receives.
+  const auto note = [&](const Message& frame) {
+    std::uint32_t number = 0;
+    std::memcpy(&number, frame.bytes().data(), sizeof number);
+    ASSERT_EQ(number, next++);
+  };
+  std::atomic<bool> is_over{false};
+  std::thread looker([&] {
+    Message frame;
+    for (unsigned turn = 0; !is_over.load(); ++turn) {
+      Link::Look look(*pair.worker);
+      for (int each = 0; look && each < 20; ++each) {
+        if (look.take(frame, 100) == Status::ok) note(frame);
+        frame.reset();
+      }
+      if (turn % 2 == 0) look.end_briefly();
+    }
+  });
+  std::thread listener([&] {
+    Message frame;
+    for (Status status = Status::ok; status != Status::closed; frame.clear()) {
+      status = pair.worker->receive(frame, kNoDeadline);
+      if (status == Status::ok) note(frame);
+    }
+    EXPECT_EQ(next, kCount);
+    is_over = true;
+  });
+  std::mt19937 chance(5);
+  for (std::uint32_t number = 0; number < kCount; ++number) {
+    Message frame;
+    fill(frame, number, chance() % 50 == 0 ? 1000 : 8);  // A long one is the listener's.
+    ASSERT_EQ(pair.vm->send(frame), Status::ok);
+    std::int64_t const until = chance() % 100 == 0 ? now_ns() + chance() % 100'000 : 0;
+    while (now_ns() < until) spin_pause(0);
+  }
+  Message frame;
+  while (!pair.vm->is_idle()) (void)pair.vm->receive(frame, now_ns() + 1'000'000);
+  pair.vm->hang_up();
+  listener.join();
+  looker.join();
+}
+
+/// As the main thread of a worker process does. What comes just when it ends a look is the
+/// listener's.
+TEST(Link, WhoLooksSleepsUntilAFrameComesOrItIsRoused) {
+  const Pair pair;
+  constexpr std::uint32_t kRounds = 3000;
+  std::atomic<std::uint32_t> roused{0};
+  std::atomic<bool> is_over{false};
+  std::thread listener([&] {
+    Message frame;
+    for (Status status = Status::ok; status != Status::closed;) {
+      status = pair.worker->receive(frame, kNoDeadline);
+      if (status != Status::ok) continue;
+      ASSERT_EQ(pair.worker->send(frame), Status::ok);
+    }
+  });
+  std::uint32_t looked = 0;
+  const auto answer = [&](Link::Look& look) {
+    Message frame;
+    if (!look || look.take(frame, 1000) != Status::ok) return false;
+    ++looked;
+    EXPECT_EQ(pair.worker->send(frame), Status::ok);
+    return true;
+  };
+  std::thread passer_by([&] {
+    for (unsigned turn = 0; !is_over.load(); ++turn) {
+      Link::Look look(*pair.worker);
+      for (int each = 0; each < 100 && !answer(look); ++each) spin_pause(0);
+      look.end();
+      for (unsigned pause = 0; pause < turn % 1000; ++pause) spin_pause(0);
+    }
+  });
+  std::thread looker([&] {
+    for (std::uint32_t seen = 0; !is_over.load();) {
+      Link::Look look(*pair.worker);
+      if (!look || answer(look)) continue;
+      if (look.lie_down() && roused.load() == seen) {
+        look.park();
+      } else {
+        seen = roused.load();
+      }
+    }
+  });
+  const auto rouse = [&] {
+    ++roused;
+    pair.worker->rouse_looker();
+  };
+  std::mt19937 chance(4);
+  Message back;
+  for (std::uint32_t round = 0; round < kRounds; ++round) {
+    std::int64_t const until = now_ns() + chance() % 100'000;
+    while (now_ns() < until) spin_pause(0);
+    if (chance() % 3 == 0) rouse();
+    Message frame;
+    fill(frame, round, 100);
+    ASSERT_EQ(pair.vm->send(frame), Status::ok);
+    ASSERT_EQ(pair.vm->receive(back, soon()), Status::ok);
+    ASSERT_TRUE(is_frame(back, round, 100));
+    back.clear();
+  }
+  is_over = true;
+  rouse();
+  looker.join();
+  passer_by.join();
+  EXPECT_GT(looked, 0U);
+  pair.vm->hang_up();
+  listener.join();
+}
+
+/// The thread that looks has begun something long, or blocks: the listener takes over.
+TEST(Link, TheListenerTakesOverFromWhoDoesNotComeBack) {
+  const Pair pair;
+  const auto send = [&](std::uint32_t number) {
+    Message frame;
+    fill(frame, number, 10);
+    ASSERT_EQ(pair.vm->send(frame), Status::ok);
+  };
+  std::atomic<std::uint32_t> heard{0};
+  std::thread listener([&] {
+    Message frame;
+    for (; pair.worker->receive(frame, kNoDeadline) == Status::ok; frame.clear()) ++heard;
+  });
+  const auto has_heard = [&](std::uint32_t count) {
+    std::int64_t const until = soon();
+    while (heard.load() != count && now_ns() < until) std::this_thread::yield();
+    return heard.load() == count;
+  };
+  send(0);
+  EXPECT_TRUE(has_heard(1));
+  for (std::uint32_t round = 1; round < 50; ++round) {
+    for (bool has_looked = false; !has_looked;) {
+      Link::Look look(*pair.worker);
+      has_looked = static_cast<bool>(look);
+      look.end_briefly();
+    }
+    send(round);
+    EXPECT_TRUE(has_heard(round + 1));
+  }
+  pair.vm->hang_up();
+  listener.join();
+}
+
 /// Another process may write what it likes where it likes.
 TEST(Link, WhatBreaksTheRulesIsCorruptOrNothing) {
   for (unsigned seed = 0; seed < 300; ++seed) {
@@ -222,6 +370,11 @@ TEST(Link, WhatBreaksTheRulesIsCorruptOrNothing) {
       fill(frame, 1, 100);
       (void)pair.vm->send(frame);
       frame.clear();
+      if (chance() % 2 == 0) {
+        Link::Look vm(*pair.vm);
+        if (vm && vm.take(frame, 1000) == Status::corrupt) break;
+        frame.clear();
+      }
       const Status status = pair.vm->receive(frame, now_ns());
       if (status == Status::corrupt) break;
       ASSERT_TRUE(status == Status::ok || status == Status::empty);

@@ -20,7 +20,8 @@ groups() ->
       [requests_of_every_kind_are_answered, it_is_a_process_of_its_own, options,
        options_that_are_wrong, what_is_raised_is_answered, a_timeout_stops_the_code,
        an_interrupt_is_a_keyboard_interrupt, what_is_queued_is_cancelled,
-       many_callers_share_a_context, a_pool_of_processes]},
+       many_callers_share_a_context, long_calls_after_many_short_ones, a_pool_of_processes,
+       a_forked_child_leaves_its_parent_alone, an_answer_comes_once_to_who_looks]},
      {data, [],
       [terms_come_back_as_they_were, large_terms_cross_in_pieces, what_is_not_shared_is_refused]},
      {erlang, [],
@@ -128,6 +129,53 @@ what_is_queued_is_cancelled(Config) ->
                  py:exec(Context, <<"was_run = 1">>, #{timeout => 50})),
     {error, interrupted} = interrupted(Context, Call),
     ?assertMatch({error, {'NameError', _}}, py:eval(Context, <<"was_run">>)).
+
+%% The thread that listens does not know yet that this one is long.
+long_calls_after_many_short_ones(Config) ->
+    Context = new(Config),
+    Short = fun() ->
+                [{ok, N} = py:call(Context, ?CASES, identity, [N]) || N <- lists:seq(1, 50)]
+            end,
+    [begin
+         Callers = [eventually:worker(Short) || _ <- lists:seq(1, 4)],
+         ?assertEqual({error, timeout}, py:call(Context, ?CASES, spin, [], #{timeout => 15})),
+         Results = eventually:workers(Callers, call),
+         ?assertEqual(4, length(Results))
+     end || _ <- lists:seq(1, 40)].
+
+%% It goes on to wait for requests, in the same memory.
+a_forked_child_leaves_its_parent_alone(Config) ->
+    Context = new(Config),
+    {ok, Child} = py:call(Context, ?CASES, fork_on, []),
+    ?assert(Child > 0),
+    [?assertEqual({ok, N}, py:call(Context, ?CASES, identity, [N])) || N <- lists:seq(1, 1000)],
+    "" = os:cmd("kill -9 " ++ integer_to_list(Child)),
+    ?assertEqual({ok, 1}, py:call(Context, ?CASES, identity, [1])).
+
+%% As a message or as the result of a look.
+an_answer_comes_once_to_who_looks(Config) ->
+    {ok, Native} = py_context:lookup(new(Config)),
+    {ok, Local} = py_context:lookup(py:context(1)),
+    ?assertEqual(remote, py_nif:context_look_out(Native, 0)),
+    ?assertEqual(ok, py_nif:context_look_out(Local, 50000)),
+    [?assertError(badarg, py_nif:context_look_out(Native, For)) || For <- [-1, 50001, soon]],
+    [begin
+         Ref = make_ref(),
+         {remote, Call} = py_nif:context_submit(Native, call, {math, sqrt, [16], #{}}, Ref, []),
+         ?assertEqual({ok, 4.0}, look(Call, Ref)),
+         ?assertEqual(answered, py_nif:call_cancel(Call)),
+         receive {Ref, _} = Second -> error(Second) after 0 -> ok end
+     end || _ <- lists:seq(1, 1000)].
+
+look(Call, Ref) ->
+    receive
+        {Ref, Result} -> Result
+    after 0 ->
+        case py_nif:call_look_out(Call, 10000) of
+            Nothing when Nothing =:= empty; Nothing =:= others -> look(Call, Ref);
+            Result -> Result
+        end
+    end.
 
 many_callers_share_a_context(Config) ->
     Context = new(Config),
@@ -427,11 +475,15 @@ prepare(Config) ->
 
 %% What the VM shares channels by stays once there is one.
 shared_once() ->
+    Before = length([1 || "/memfd:penstock" ++ _ <- fds()]),
     _ = eventually:workers([eventually:worker(fun() ->
                                 {ok, _} = py_channel:new(#{shared => true}),
                                 ok
                             end)], shared),
-    eventually:equal(1, fun() -> length([1 || "/memfd:penstock" ++ _ <- fds()]) end).
+    eventually:true(fun() ->
+                        [erlang:garbage_collect(Process) || Process <- processes()],
+                        length([1 || "/memfd:penstock" ++ _ <- fds()]) =< Before + 1
+                    end).
 
 %% What a VM with a sanitizer has been started with, and has taken out of its environment.
 preload() ->

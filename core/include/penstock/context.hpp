@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+
 #include "penstock/call.hpp"
 #include "penstock/message.hpp"
 #include "penstock/ref.hpp"
@@ -21,8 +23,12 @@ class Context : public Object {
   /// for it.
   [[nodiscard]] virtual Status submit_nested(Message& request) noexcept = 0;
 
-  /// Whether submit() copies the bytes that a request pins, however many.
-  [[nodiscard]] virtual bool copies_pinned() const noexcept { return false; }
+  /// Whether requests are run by another process. Then submit() copies the bytes that a request
+  /// pins, however many, and who waits for an answer may look_out() for it.
+  [[nodiscard]] virtual bool is_remote() const noexcept { return false; }
+  /// Delivers what comes from there, at once or within `for_ns`, if nobody else does. True: as soon
+  /// as something was delivered.
+  virtual bool look_out(std::int64_t /*for_ns*/) noexcept { return false; }
 
   /// Raises KeyboardInterrupt in the running request; in any, or only if it is still `only`.
   /// Ends waits inside Penstock at once; code that sleeps in C elsewhere sees it when it returns.

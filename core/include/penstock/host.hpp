@@ -11,6 +11,7 @@
 namespace penstock {
 
 class Channel;
+class ThreadWaiter;
 
 /// All that Python knows about Erlang. Implemented by the NIF inside the VM, by the uplink in a
 /// worker process; absent in a plain python3.
@@ -35,6 +36,14 @@ class Host {
                                               bool* ok) noexcept = 0;
   /// Whether a word that comes from another process may be a local pid's.
   [[nodiscard]] virtual bool is_pid(std::uint64_t word) noexcept = 0;
+
+  /// For a thread that waits for something in its `inbox`: delivers what comes from Erlang, until
+  /// `until_ns` of CLOCK_MONOTONIC, something is there, or `me` is interrupted; true: one of these.
+  /// False also if it comes without that.
+  [[nodiscard]] virtual bool look_out(std::int64_t /*until_ns*/, const ThreadWaiter* /*me*/,
+                                      const Channel& /*inbox*/) noexcept {
+    return false;
+  }
 
  protected:
   Host() = default;

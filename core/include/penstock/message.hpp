@@ -63,9 +63,12 @@ class Message {
 
   /// Drops contents, references and memory.
   void clear() noexcept;
+  /// Drops contents and references, and keeps memory for the next one, if that is not much.
+  void reset() noexcept;
 
  private:
   friend class Queue;
+  static constexpr std::size_t kMostKept = std::size_t{256} * 1024;
   [[nodiscard]] bool grow(std::size_t count) noexcept;
   /// Forgets the contents, whose block and references somebody else owns from now on.
   void disown() noexcept;

@@ -57,6 +57,9 @@ class Queue {
   /// Consumer only.
   [[nodiscard]] bool has_record() const noexcept;
 
+  /// Whether nothing that was pushed before is left, or is still being pushed. Consumer only.
+  [[nodiscard]] bool is_empty() const noexcept;
+
   void close() noexcept;
   [[nodiscard]] bool is_closed() const noexcept {
     return (claim_.load(order::acquire("Q5")) & kClosed) != 0;

@@ -18,6 +18,9 @@ class SpinBudget {
   explicit SpinBudget(std::uint32_t limit_ns = UINT32_MAX) noexcept
       : limit_ns_(std::min(limit_ns, spin_limit_ns())), ns_(std::min(kFirst_ns, limit_ns_)) {}
 
+  /// How long it pays now, for who looks by other means than spin().
+  [[nodiscard]] std::uint32_t ns() const noexcept { return ns_.load(order::relaxed); }
+
   /// Calls `ready()` until it is true, the budget is spent, or `deadline_ns` passes.
   template <class Ready>
   [[nodiscard]] bool spin(std::int64_t started_ns, std::int64_t deadline_ns, Ready ready) noexcept {

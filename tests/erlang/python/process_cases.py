@@ -115,6 +115,11 @@ def send_own_channel(to):
     return None
 
 
+def fork_on():
+    """Both processes return."""
+    return os.fork()
+
+
 def shared_memory():
     """Where the segment of the link is mapped."""
     maps = Path('/proc/self/maps').read_text()
@@ -127,7 +132,7 @@ def scribble(seed):
     start, end = shared_memory()
     chance = random.Random(seed)
     words = (ctypes.c_uint64 * ((end - start) // 8)).from_address(start)
-    ring = (256 + 512 + (1 << 20)) // 8  # That to Erlang; its tail is at 128.
+    ring = (512 + 512 + (1 << 20)) // 8  # That to Erlang; its tail is at 128.
 
     def break_rules():
         while True:

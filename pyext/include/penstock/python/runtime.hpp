@@ -13,6 +13,7 @@
 /// only one of pyext/ that nif/ sees.
 namespace penstock::python {
 
+class RequestSource;
 class RuntimeThread;
 
 struct RuntimeConfig {
@@ -79,8 +80,8 @@ class Context final : public penstock::Context {
   /// The same on the calling thread, which has the GIL of the main interpreter, and which is
   /// Python's own; nullptr when memory ran out.
   [[nodiscard]] static Ref<Context> adopt_this_thread(std::uint64_t process);
-  /// Runs what comes, until the context stops. That thread, once.
-  void serve_here();
+  /// Runs what comes, also from `source`, until the context stops. That thread, once.
+  void serve_here(RequestSource& source);
 
   /// Where requests go.
   [[nodiscard]] Channel& requests() noexcept { return *requests_; }
