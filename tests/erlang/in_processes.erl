@@ -4,16 +4,19 @@
 %% What is only about processes is in py_process_SUITE.
 -module(in_processes).
 
--export([suites/0, id/1, init/2, pre_init_per_testcase/4]).
+-export([suites/0, id/1, init/2, pre_init_per_suite/3, post_end_per_suite/4,
+         pre_init_per_testcase/4]).
 
 -define(CHANNELS, "channels do not go to a process").
 -define(SHARED, "contexts of the VM share modules, locks and the GIL, those in processes do not").
+-define(OUTPUT, "what a process prints is the VM's output").
 -define(THREADS, "threads of the VM outlive the application, those of a process do not").
 
 suites() ->
     [py_SUITE, py_async_SUITE, py_async_call_SUITE, py_call_storm_SUITE, py_callback_SUITE,
      py_callback_threads_SUITE, py_context_SUITE, py_conversion_SUITE, py_deadlock_SUITE,
-     py_reentrancy_SUITE, py_schedule_SUITE, penstock_app_SUITE].
+     py_event_loop_SUITE, py_event_loop_pool_SUITE, py_reentrancy_SUITE, py_schedule_SUITE,
+     penstock_app_SUITE].
 
 left_out() ->
     [{py_SUITE,
@@ -35,6 +38,11 @@ left_out() ->
        {?CHANNELS, [a_channel_of_one_message_between_contexts]},
        {"what a process lends is its own until Erlang has a copy",
         [what_erlang_drops_needs_no_gil]}]},
+     {py_event_loop_SUITE,
+      [{?SHARED, [names, main_namespace, markers, reloaded_modules]},
+       {?OUTPUT, [output_comes_first]}]},
+     {py_event_loop_pool_SUITE,
+      [{"a process that is stuck is killed", [a_loop_that_is_stuck]}]},
      {py_reentrancy_SUITE,
       [{?SHARED, [a_queued_nested_call_is_given_up]}]},
      {penstock_app_SUITE,
@@ -62,6 +70,19 @@ init(?MODULE, _Options) ->
     {ok, maps:from_list([{{Suite, Case}, Reason}
                          || {Suite, Reasons} <- left_out(), {Reason, Cases} <- Reasons,
                             Case <- Cases])}.
+
+%% Event loops, where they are the matter: each is one more process to start.
+pre_init_per_suite(Suite, Config, Reasons) ->
+    Mode = case lists:member(Suite, [py_event_loop_SUITE, py_event_loop_pool_SUITE]) of
+        true -> process;
+        false -> worker
+    end,
+    ok = application:set_env(penstock, event_loop_mode, Mode),
+    {Config, Reasons}.
+
+post_end_per_suite(_Suite, _Config, Return, Reasons) ->
+    ok = application:unset_env(penstock, event_loop_mode),
+    {Return, Reasons}.
 
 pre_init_per_testcase(Suite, Case, Config, Reasons) ->
     case Reasons of
