@@ -3,8 +3,8 @@
 %%! -pa _build/default/lib/penstock/ebin
 %% SPDX-License-Identifier: Apache-2.0
 %%
-%% Streams through shared channels: from Erlang to a worker process, beside a context in the VM and a
-%% {packet, 4} port; and from one worker to another, beside multiprocessing and ZeroMQ.
+%% Streams through shared channels: from Erlang to a worker process, beside a context in the VM and
+%% a {packet, 4} port; and from one worker to another, beside multiprocessing and ZeroMQ.
 %%
 %%   bench/shared.escript [perf/RESULT.json]
 

@@ -128,6 +128,16 @@ void InboxRelay::refuse(std::int64_t call, std::string_view text) noexcept {
   }
 }
 
+void InboxRelay::give_back(std::int64_t call) noexcept {
+  Message frame;
+  if (!begin_frame(frame, FrameKind::inbox, id_)) return;
+  wire::Writer writer(frame);
+  if (writer.tuple(2) && writer.integer(static_cast<std::int64_t>(Operation::undelivered)) &&
+      writer.integer(call)) {
+    (void)context_->link_->send(frame);
+  }
+}
+
 void InboxRelay::lose() noexcept {
   is_lost_.store(1, order::relaxed);
   channel_->close();

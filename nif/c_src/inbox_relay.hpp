@@ -29,6 +29,8 @@ class InboxRelay final : public Waiter, public Object {
   void lose() noexcept;
   /// Call `call` did not get to where it was to be run.
   void refuse(std::int64_t call, std::string_view text) noexcept;
+  /// Nor could it have, for there is no such process: it may be sent again.
+  void give_back(std::int64_t call) noexcept;
 
  private:
   ~InboxRelay() override = default;

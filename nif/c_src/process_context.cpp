@@ -159,6 +159,7 @@ void ProcessContext::run() noexcept {
   exports_.clear();
   Message reason;
   if (was_asked) {
+    end(nullptr);
     if (!wire::Writer(reason).atom("stopped")) reason.clear();
   } else {
     const char* const why = status == Status::corrupt              ? "corrupt"
@@ -167,13 +168,13 @@ void ProcessContext::run() noexcept {
                                                                    : nullptr;
     write_reason(reason, how, why);
     if (output_) output_->settle(now_ns() + kLastWords_ns);
+    end(&reason);
   }
-  end(reason);
   on_exit_(reason);
 }
 
-/// Nothing is in the worker's hands any more.
-void ProcessContext::end(const Message& reason) noexcept {
+/// Nothing is in the worker's hands any more. nullptr: it was to stop, as a thread is.
+void ProcessContext::end(const Message* reason) noexcept {
   std::vector<Place> places;
   std::unordered_map<std::uint64_t, Ref<InboxRelay>> inboxes;
   {
@@ -182,9 +183,11 @@ void ProcessContext::end(const Message& reason) noexcept {
     inboxes.swap(inboxes_);
   }
   for (const Place& place : places) {
-    // One that was dropped unanswered says that its context stopped.
-    if (place.call && place.call->start()) {
-      place.call->finish(Call::Outcome::error_term, reason);
+    if (!place.call) continue;
+    if (reason == nullptr) {
+      place.call->lose();
+    } else if (place.call->start()) {
+      place.call->finish(Call::Outcome::error_term, *reason);
     }
   }
   for (const auto& [id, inbox] : inboxes) inbox->lose();
@@ -494,7 +497,8 @@ Status ProcessContext::take_answer(const FrameHead& head,
 }
 
 /// A process that is not there gets nothing, and nobody is told. A call that has no form here, or
-/// that would take too many atoms, is answered in its place.
+/// that would take too many atoms, is answered in its place; one whose process is not there goes
+/// back to the worker.
 Status ProcessContext::take_send(const FrameHead& head,
                                  std::span<const std::uint8_t> rest) noexcept {
   if (head.detail > rest.size()) return Status::corrupt;
@@ -506,30 +510,36 @@ Status ProcessContext::take_send(const FrameHead& head,
   }
   if (status != Status::ok) return status;
   const Status sent = vm_host().send(pid.bytes(), message);
-  if (sent != Status::ok && sent != Status::unreachable && head.id != 0) {
-    refuse(head.id, message, sent);
-  }
+  if (sent != Status::ok && head.id != 0) refuse(head.id, message, sent);
   return Status::ok;
 }
 
-/// `request`: {Tag, Id or Call, Name, Arguments, Path}.
+/// `request`: {Tag, Id or Call, Name, Arguments, Path}, or {Tag, Id, Handler}; others are no calls.
 void ProcessContext::refuse(std::uint64_t inbox, const Message& request, Status why) noexcept {
   wire::Reader reader(request.bytes());
   wire::Item item{};
   for (int head = 0; head < 3; ++head) {
     if (reader.next(item) != Status::ok) return;
   }
-  const char* const text = why == Status::limit ? "error: too many atoms were made from Python"
-                                                : "error: an argument has no form in Erlang";
+  std::string_view const text =
+      why == Status::unreachable ? "exit: Erlang's callback server ended before the call did"
+      : why == Status::limit     ? "error: too many atoms were made from Python"
+                                 : "error: an argument has no form in Erlang";
   if (item.tag == wire::kHandle) {  // A call that goes on elsewhere.
     Message reason;
     auto& call = static_cast<Call&>(*item.object);
-    if (wire::Writer(reason).atom(text + sizeof("error:")) && call.start()) {
+    if (wire::Writer(reason).atom(text.substr(text.find(' ') + 1)) && call.start()) {
       call.finish(Call::Outcome::error_term, reason);
     }
     return;
   }
-  if (const Ref<InboxRelay> relay = inbox_of(inbox)) relay->refuse(item.integer, text);
+  const Ref<InboxRelay> relay = inbox_of(inbox);
+  if (!relay) return;
+  if (why == Status::unreachable) {
+    relay->give_back(item.integer);
+  } else {
+    relay->refuse(item.integer, text);
+  }
 }
 
 Status ProcessContext::look_up(std::uint64_t question,

@@ -116,7 +116,7 @@ class ProcessContext final : public Context, private wire::Porter {
   void refuse(std::uint64_t inbox, const Message& request, Status why) noexcept;
   [[nodiscard]] Status look_up(std::uint64_t question, std::span<const std::uint8_t> name) noexcept;
   void watch(std::uint64_t id) noexcept;
-  void end(const Message& reason) noexcept;
+  void end(const Message* reason) noexcept;
 
   [[nodiscard]] Ref<Call> call_of(std::uint64_t id) noexcept;
   [[nodiscard]] Ref<Call> forget_call(std::uint64_t id) noexcept;

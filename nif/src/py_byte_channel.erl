@@ -22,9 +22,9 @@
 -type channel() :: reference().
 
 %% `max_size': bytes that may be queued, 0 (the default) for no limit. `shared': processes that
-%% contexts run in may use it, too. Then `max_size' is how large a message may be, 16 MiB at most, 256
-%% KiB by default; twice as many bytes fit, in memory that is there from the start. Other keys are
-%% ignored.
+%% contexts run in may use it, too. Then `max_size' is how large a message may be, 16 MiB at most,
+%% 256 KiB by default; twice as many bytes fit, in memory that is there from the start. Other keys
+%% are ignored.
 -type opts() :: #{max_size => non_neg_integer(), shared => boolean(), term() => term()}.
 
 %% `size': bytes queued now. `pinned': bytes of large binaries that the channel keeps alive, queued

@@ -168,6 +168,8 @@ request(Context, Operation, Arguments, Timeout) ->
             case submit_to(Native, Operation, Arguments, Ref) of
                 {ok, Call} ->
                     await(Context, Native, Call, Ref, Timeout);
+                {remote, Call} ->
+                    await_remote(Context, Native, Call, Ref, Timeout);
                 {error, {context_died, stopped}} = Error ->
                     case has({restarts, Context}) of
                         true -> request_later(Context, Native, Operation, Arguments, Timeout);

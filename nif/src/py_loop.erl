@@ -10,7 +10,7 @@
 -module(py_loop).
 -behaviour(gen_server).
 
--export([start_link/1, create_table/0, configure/2, pool_size/0, finish/0, reference/1]).
+-export([start_link/1, create_table/0, configure/3, pool_size/0, finish/0, reference/1]).
 -export([run/5, create_task/6, spawn_task/5, await/2, eval/4, exec/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([key/0, opts/0]).
@@ -158,14 +158,16 @@ create_table() ->
     ?TABLE = ets:new(?TABLE, [named_table, public, {read_concurrency, true}]),
     ok.
 
--spec configure(pos_integer(), py_context:mode()) -> ok.
-configure(PoolSize, Mode) when is_integer(PoolSize), PoolSize > 0 ->
-    persistent_term:put(?SETTINGS, {PoolSize, Mode}).
+%% @doc How many loops the pool has, their mode, and that of `py_event_loop''s.
+-spec configure(pos_integer(), py_context:mode(), py_context:mode()) -> ok.
+configure(PoolSize, PoolMode, Mode) when is_integer(PoolSize), PoolSize > 0 ->
+    persistent_term:put(?SETTINGS, {PoolSize, PoolMode, Mode}).
 
 %% @doc How many loops the pool has, running or being restarted, and of which mode.
 -spec pool_size() -> {non_neg_integer(), py_context:mode()}.
 pool_size() ->
-    persistent_term:get(?SETTINGS, {0, worker}).
+    {Size, PoolMode, _} = persistent_term:get(?SETTINGS, {0, worker, worker}),
+    {Size, PoolMode}.
 
 %% @doc What stands for a loop until it dies.
 -spec reference(key()) -> {ok, py_nif:context()} | {error, not_available}.
@@ -215,7 +217,8 @@ init(Key) ->
     end.
 
 mode(Key) when is_integer(Key) -> element(2, pool_size());
-mode(_Key) -> worker.
+mode(default) -> element(3, persistent_term:get(?SETTINGS));
+mode(async) -> worker.  % It shares modules with the contexts of the VM.
 
 serve(Key, Context) ->
     Serving = make_ref(),

@@ -17,11 +17,12 @@ start_link() ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     Size = application:get_env(penstock, event_loop_pool_size, erlang:system_info(schedulers)),
-    Mode = case application:get_env(penstock, event_loop_pool_owngil, false) of
+    Mode = application:get_env(penstock, event_loop_mode, worker),
+    PoolMode = case application:get_env(penstock, event_loop_pool_owngil, false) of
         true -> owngil;
-        false -> worker
+        false -> Mode
     end,
-    ok = py_loop:configure(Size, Mode),
+    ok = py_loop:configure(Size, PoolMode, Mode),
     {ok, {#{strategy => one_for_one, intensity => 20, period => 10},
           [#{id => {py_loop, Key}, start => {py_loop, start_link, [Key]}}
            || Key <- [async, default | lists:seq(1, Size)]]}}.

@@ -10,7 +10,8 @@
          channel_close/1, channel_info/1]).
 -export([channel_send_wait/3, channel_send_again/2, channel_receive_wait/2,
          channel_receive_again/1, cancel_wait/1]).
--export([byte_channel_new/1, byte_channel_new_shared/1, byte_channel_send/2, byte_channel_send_many/2,
+-export([byte_channel_new/1, byte_channel_new_shared/1,
+         byte_channel_send/2, byte_channel_send_many/2,
          byte_channel_try_receive/1, byte_channel_try_receive_many/2, byte_channel_send_wait/3,
          byte_channel_send_again/2, byte_channel_receive_wait/2, byte_channel_info/1]).
 -export([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,

@@ -184,21 +184,25 @@ PyObject* Caller::call(const ErlangFunction& function) {
     return nullptr;
   }
   const BackInLine back(*this);
-  if (!open()) return nullptr;
+  // The word that a handler is gone is not about this call, and a worker's Host would take one for
+  // it.
+  if (inbox_->size() != 0) serve();
+  if (PyErr_Occurred() != nullptr || !open()) return nullptr;
   if (handlers_.size() <= depth_) handlers_.resize(depth_ + 1);
   std::size_t const level = depth_;
   Wait wait(*this, next_id());
   wait.handler = handlers_[level];
   Message request;
-  if (!write_request(request, CallerTag::call, wait.id, {}, function) ||
-      !send_request(wait.handler, request)) {
-    return nullptr;
-  }
-  wait.is_sent = true;
-  if (!await(wait)) {
-    // Whatever it still does, it is not this level's any more.
-    dismiss(std::exchange(handlers_[level], 0), CallerTag::release);
-    return nullptr;
+  if (!write_request(request, CallerTag::call, wait.id, {}, function)) return nullptr;
+  while (!wait.answer) {  // Again if it comes back.
+    if (!open() || !send_request(wait.handler, request)) return nullptr;
+    wait.sent_to = wait.handler != 0 ? wait.handler : process_;
+    wait.is_sent = true;
+    if (!await(wait)) {
+      // Whatever it still does, it is not this level's any more.
+      dismiss(std::exchange(handlers_[level], 0), CallerTag::release);
+      return nullptr;
+    }
   }
   handlers_[level] = wait.is_adopted ? 0 : wait.handler;
   return result_of(*wait.answer);

@@ -122,6 +122,7 @@ class Caller {
 
   // Receiving
   [[nodiscard]] bool await(const Wait& wait);
+  void fail(const PyRef& future, PyObject* exception);
   [[nodiscard]] bool receive_one();
   [[nodiscard]] bool comes_soon(Message& message, Status& status) noexcept;
   [[nodiscard]] Status receive(Message& message, ThreadWaiter& waiter,
@@ -129,6 +130,7 @@ class Caller {
   [[nodiscard]] Received spare();
   void dispatch(Received message);
   void answered(std::uint64_t id, std::uint64_t handler, bool is_down, Received message);
+  void came_back(std::uint64_t id);
   void resolve(PyObject* future, const Message& message);
   [[nodiscard]] PyObject* result_of(const Message& message);
   void lost();

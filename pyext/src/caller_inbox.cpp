@@ -35,12 +35,14 @@ Head read_head(wire::Reader& reader) noexcept {
   head.operation = static_cast<Operation>(item.integer);
   head.ok = true;
   const bool is_for_callers =
-      head.operation >= Operation::opened && head.operation <= Operation::down;
-  if (!is_for_callers && head.operation != Operation::started) return head;
+      (head.operation >= Operation::opened && head.operation <= Operation::down) ||
+      head.operation == Operation::started || head.operation == Operation::undelivered;
+  if (!is_for_callers) return head;
   if (head.operation != Operation::opened) {
     if (reader.next(item) != Status::ok) return {};
     head.id = static_cast<std::uint64_t>(item.integer);
   }
+  if (head.operation == Operation::undelivered) return head;
   if (reader.next(item) != Status::ok) return {};
   if (item.tag == wire::kPidWord) head.process = item.word;
   return head;
@@ -74,9 +76,9 @@ void raise_lost(ModuleState& state) {
 // Waiting
 // ------------------------------------------------------------------------------------------------
 
-/// False: an exception is set, and no answer has come.
+/// For an answer, or until the call comes back. False: an exception is set.
 bool Caller::await(const Wait& wait) {
-  while (!wait.answer) {
+  while (!wait.answer && wait.is_sent) {
     if (wait.is_lost) {
       raise_lost(state_);
       return false;
@@ -181,6 +183,9 @@ void Caller::dispatch(Received message) {
         break;
       }
       return answered(head.id, head.process, true, std::move(message));
+    case Operation::undelivered:
+      came_back(head.id);
+      break;
     default:
       if (executor_ != nullptr) executor_->execute_nested(*message);
       break;
@@ -211,6 +216,28 @@ void Caller::answered(std::uint64_t id, std::uint64_t handler, bool is_down, Rec
     dismiss(handler, CallerTag::release);
   }
   spare_ = std::move(message);
+}
+
+/// Nobody has it: the process was gone before it got there.
+void Caller::came_back(std::uint64_t id) {
+  for (Wait* wait = innermost_; wait != nullptr; wait = wait->outer) {
+    if (wait->id != id || wait->answer) continue;
+    if (wait->is_adopted) {  // Its handler works, but nobody watches it.
+      wait->is_lost = true;
+      return;
+    }
+    if (wait->handler == wait->sent_to) wait->handler = 0;
+    if (process_ == wait->sent_to) process_ = 0;
+    wait->is_sent = false;
+    return;
+  }
+  const auto known = futures_.find(id);
+  if (known == futures_.end()) return;
+  const PyRef future = PyRef::steal(known->second);
+  futures_.erase(known);
+  const SetAside exception;
+  raise_lost(state_);
+  fail(future, take_exception().get());
 }
 
 PyObject* Caller::result_of(const Message& message) {
@@ -402,15 +429,17 @@ void Caller::lose_futures() {
 void Caller::fail_futures(PyObject* exception) {
   auto futures = std::exchange(futures_, {});
   futures_.insert(futures.extract(unsent_));
-  for (const auto& [id, each] : futures) {
-    const PyRef future = PyRef::steal(each);
-    const PyRef done = PyRef::steal(PyObject_CallMethodNoArgs(each, state_.names.done));
-    if (done && done.get() == Py_False) {
-      const PyRef set =
-          PyRef::steal(PyObject_CallMethodOneArg(each, state_.names.set_exception, exception));
-    }
-    if (PyErr_Occurred() != nullptr) PyErr_WriteUnraisable(each);
+  for (const auto& [id, each] : futures) fail(PyRef::steal(each), exception);
+}
+
+void Caller::fail(const PyRef& future, PyObject* exception) {
+  const ModuleState::Names& names = state_.names;
+  const PyRef done = PyRef::steal(PyObject_CallMethodNoArgs(future.get(), names.done));
+  if (done && done.get() == Py_False) {
+    const PyRef set =
+        PyRef::steal(PyObject_CallMethodOneArg(future.get(), names.set_exception, exception));
   }
+  if (PyErr_Occurred() != nullptr) PyErr_WriteUnraisable(future.get());
 }
 
 // The end

@@ -22,7 +22,8 @@ struct Caller::Wait {
   Caller& caller;
   const std::uint64_t id;
   Wait* const outer;
-  bool is_sent = false;       ///< To a process, or to its handler.
+  bool is_sent = false;       ///< To a process, or to its handler, and has not come back.
+  std::uint64_t sent_to = 0;  ///< That one.
   std::uint64_t handler = 0;  ///< The process that runs it, once known.
   bool is_adopted = false;    ///< That was started by a process that is gone.
   bool is_lost = false;       ///< No answer may come.

@@ -18,6 +18,7 @@
 namespace penstock::python {
 
 using io_uring::Event;
+using io_uring::Interest;
 using io_uring::Reactor;
 
 namespace {
@@ -286,9 +287,24 @@ void LoopCore::take(std::span<const Event> events) {
     events_.erase(events_.begin(), events_.begin() + static_cast<std::ptrdiff_t>(next_event_));
   }
   next_event_ = 0;
+  const bool may_repeat = !events_.empty() || !again_.empty();
   events_.insert(events_.end(), events.begin(), events.end());
   events_.insert(events_.end(), again_.begin(), again_.end());
   again_.clear();
+  if (may_repeat) unite_events();
+}
+
+/// One event for each watcher: its second one would be served in the same iteration, before those
+/// whom the first one woke.
+void LoopCore::unite_events() noexcept {
+  for (const Event& event : events_) {
+    if (event.owner != nullptr) static_cast<Watcher*>(event.owner)->reported_ |= event.what;
+  }
+  for (Event& event : events_) {
+    if (event.owner == nullptr) continue;
+    event.what = std::exchange(static_cast<Watcher*>(event.owner)->reported_, Interest{0});
+    if (event.what == 0) event.owner = nullptr;
+  }
 }
 
 bool LoopCore::dispatch() {

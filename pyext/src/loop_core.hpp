@@ -179,6 +179,7 @@ class LoopCore {
   void drop_events(Watcher& watcher) noexcept;
   [[nodiscard]] bool settle_doubts();
   void take(std::span<const io_uring::Event> events);
+  void unite_events() noexcept;
   [[nodiscard]] bool dispatch();
   [[nodiscard]] bool serve_sources();
   [[nodiscard]] bool add_due();

@@ -35,6 +35,7 @@ class Watcher {
  private:
   friend class LoopCore;
   bool is_in_doubt_ = false;
+  io_uring::Interest reported_ = 0;  ///< While the loop unites events of an iteration.
 };
 
 }  // namespace penstock::python

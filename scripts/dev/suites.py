@@ -100,8 +100,9 @@ def _note_failed_cases(job: Job, logs: Path, since: float) -> None:
 
 
 def common_test(name: str, about: str, needs: tuple[str, ...], priv: Path | None = None,
-                env: Mapping[str, str] | None = None) -> Step:
+                env: Mapping[str, str] | None = None, in_processes: bool = False) -> Step:
     """All suites in a VM of their own. `priv` is another build's; its NIF is loaded instead.
+    `in_processes`: those about calls, whose contexts are processes (tests/erlang/in_processes.erl).
 
     The VM is started without `erl` and its shell, which cannot run under ThreadSanitizer, and
     without a node name, which some suites want to give it themselves. What the VM starts is not
@@ -117,19 +118,28 @@ def common_test(name: str, about: str, needs: tuple[str, ...], priv: Path | None
             settings["PENSTOCK_PRIV"] = str(priv)
         application = ROOT / "_build/test/lib/penstock"
         suites = application / "tests/erlang"
+        options, mode, addresses = "", [], fixed_addresses()
+        if in_processes:
+            options = "{suite, in_processes:suites()}, {ct_hooks, [in_processes]}, "
+            mode = ["-penstock", "context_mode", "process"]
+            addresses = ()  # With these, threads of different processes have the same names.
+            # Of all that are started, also in place of one that was killed.
+            settings["PYTHONPATH"] = str(ROOT / "tests/erlang/python")
+            settings["PYTHONDONTWRITEBYTECODE"] = "1"
         code = ('[os:putenv("PENSTOCK_PRELOAD", P) || P <- [os:getenv("LD_PRELOAD")], '
                 'P =/= false], '
-                f'os:unsetenv("LD_PRELOAD"), R = ct:run_test([{{dir, "{suites}"}}, '
+                f'os:unsetenv("LD_PRELOAD"), R = ct:run_test([{options}{{dir, "{suites}"}}, '
                 f'{{logdir, "{logs}"}}, {{auto_compile, false}}]), '
                 'io:format("result ~p~n", [R]), halt().')
         flags = ["-Mea", "min"] if "libasan" in settings.get("LD_PRELOAD", "") else []
         start = time.time()
         found = Counts(failed=1)  # Of a run that hangs.
         try:
-            found = job.tests([*fixed_addresses(), f"{bindir}/beam.smp", *flags, "--", "-root",
+            found = job.tests([*addresses, f"{bindir}/beam.smp", *flags, "--", "-root",
                                root, "-bindir", bindir, "-progname", "erl", "--", "-home",
-                               Path.home(), "--", "-noshell", "-pa", application / "ebin", suites,
-                               "-eval", code], counts.common_test, env=settings, timeout=600)
+                               Path.home(), "--", "-noshell", *mode, "-pa", application / "ebin",
+                               suites, "-eval", code], counts.common_test, env=settings,
+                              timeout=600)
         finally:
             if found.failed:
                 _note_failed_cases(job, logs, start)
@@ -271,6 +281,8 @@ def steps() -> list[Step]:
         gtest("runtime", "Python contexts without a VM", "release",
               "tests/python/python_runtime_tests"),
         common_test("ct", "Common Test", ()),
+        common_test("ct-process", "suites about calls, with contexts in processes", (),
+                    in_processes=True),
         pytest("pytest", "Python API", "release", None),
         *(asyncio_tests(f"asyncio-{backend}", f"CPython's loop tests on {backend}", "release",
                         None, backend) for backend in ("epoll", "io_uring")),

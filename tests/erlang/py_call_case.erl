@@ -85,11 +85,17 @@ forget_functions() ->
      || {Name, _} <- ets:tab2list(py_callbacks), binary:first(Name) =/= $_],
     ok.
 
-%% How much to do: in a build with sanitizers everything takes many times as long.
-size(Full, Sanitized) ->
+%% How much to do: in a build with sanitizers everything takes many times as long, and with contexts
+%% in processes a call does.
+size(Full, Slow) ->
     case string:find(os:getenv("PENSTOCK_PRIV", ""), "san/") of
-        nomatch -> Full;
-        _ -> Sanitized
+        nomatch ->
+            case application:get_env(penstock, context_mode) of
+                {ok, process} -> Slow;
+                _ -> Full
+            end;
+        _ ->
+            Slow
     end.
 
 %% What a function returns, which does not take long: the fastest of some tries, as the machine may

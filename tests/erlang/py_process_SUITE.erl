@@ -28,7 +28,8 @@ groups() ->
       [functions_are_called, functions_that_call_back, functions_are_called_from_threads,
        functions_are_called_from_a_loop, messages_are_sent, a_dead_caller_is_forgotten,
        a_function_returns_what_is_not_shared, a_function_fails_with_what_is_not_shared,
-       calls_that_cannot_be_delivered_fail, threads_end_in_every_way]},
+       calls_that_cannot_be_delivered_fail, calls_after_kills_go_on,
+       a_killed_handler_costs_no_call, threads_end_in_every_way]},
      {ends, [],
       [a_crash_is_an_error, each_call_fails_when_it_is_killed, it_stops, it_stops_what_runs,
        a_stopped_process_is_killed, it_ends_with_its_owner, kills_at_any_moment,
@@ -334,6 +335,50 @@ calls_that_cannot_be_delivered_fail(Config) ->
     Context = new(Config),
     {ok, none} = py:call(Context, ?CASES, call_too_deep, [process_double], #{timeout => 20000}),
     ?assertEqual({ok, 2}, py:call(Context, erlang, call, [process_double, 1])).
+
+%% A call may meet them before the worker has heard of it, once for the handler and once for the
+%% thread's process; then it may have run or not. It never waits for ever.
+calls_after_kills_go_on(Config) ->
+    Others = py_call_case:handlers() ++ py_call_case:callers(),
+    Context = new(Config),
+    [begin
+         ?assertEqual({ok, 2}, py:call(Context, erlang, call, [process_double, 1])),
+         Handlers = py_call_case:handlers() -- Others,
+         Callers = py_call_case:callers() -- Others,
+         ?assert(Handlers =/= [] andalso Callers =/= []),
+         [eventually:dead(Pid) || Pid <- case N rem 3 of
+                                             0 -> Handlers;
+                                             1 -> Callers;
+                                             2 -> Handlers ++ Callers
+                                         end],
+         ?assert(tries(Context) =< 3)
+     end || N <- lists:seq(1, 60)].
+
+tries(Context) ->
+    case py:call(Context, erlang, call, [process_double, 3], #{timeout => 20000}) of
+        {ok, 6} -> 1;
+        {error, {'RuntimeError', "exit: " ++ _}} -> 1 + tries(Context)
+    end.
+
+%% What the worker has heard of before is no matter of the next call.
+a_killed_handler_costs_no_call(Config) ->
+    Context = new(Config),
+    ok = py:register_function(process_back, fun([]) -> self() end),
+    [begin
+         {ok, Handler} = py:call(Context, erlang, call, [process_back]),
+         eventually:dead(Handler),
+         eventually:true(fun() -> not lists:any(fun(Pid) -> is_busy_with(Pid, Handler) end,
+                                                py_call_case:callers()) end),
+         {ok, _} = py:call(Context, ?CASES, pid, []),
+         {ok, Other} = py:call(Context, erlang, call, [process_back]),
+         ?assertNotEqual(Handler, Other)
+     end || _ <- lists:seq(1, 20)].
+
+is_busy_with(Pid, Handler) ->
+    Info = process_info(Pid, [status, message_queue_len, monitors]),
+    Info =/= undefined andalso
+        ([{status, waiting}, {message_queue_len, 0}] =/= lists:sublist(Info, 2) orelse
+         lists:member({process, Handler}, proplists:get_value(monitors, Info))).
 
 threads_end_in_every_way(Config) ->
     Context = new(Config),

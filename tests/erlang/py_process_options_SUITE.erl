@@ -32,6 +32,7 @@ groups() ->
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(penstock),
+    ok = py_process_SUITE:shared_once(),
     [{counters, py_nif:debug_counters()}, {fds, py_process_SUITE:fds()} | Config].
 
 end_per_suite(_Config) ->

@@ -35,6 +35,7 @@ init_per_suite(Config) ->
     #{level := Level} = logger:get_primary_config(),
     ok = logger:set_primary_config(level, all),
     {ok, _} = application:ensure_all_started(penstock),
+    ok = py_process_SUITE:shared_once(),
     [{level, Level}, {fds, py_process_SUITE:fds()} | Config].
 
 end_per_suite(Config) ->
@@ -45,6 +46,7 @@ init_per_testcase(nothing_is_left, Config) ->
     Config;
 init_per_testcase(_Case, Config) ->
     {ok, _} = application:ensure_all_started(penstock),
+    ok = py_process_SUITE:shared_once(),
     Context = py_process_SUITE:new(Config),
     [{context, Context}, {leader, fake_leader:start()} | Config].
 

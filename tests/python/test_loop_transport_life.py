@@ -9,6 +9,7 @@ import gc
 import os
 import socket
 import struct
+import time
 import weakref
 from typing import Any
 
@@ -74,6 +75,51 @@ def test_a_reset_is_the_reason_of_the_loss(play: Play) -> None:
         mine.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         mine.close()
         assert isinstance(await protocol.lost, ConnectionResetError)
+
+    play(body())
+
+
+class Ending(Filling):
+    """Its peer says the last and closes while the `turn`th buffer is being taken."""
+
+    def __init__(self, size: int, turn: int, seconds: float) -> None:
+        super().__init__(size)
+        self.turn = turn
+        self.seconds = seconds
+        self.last = asyncio.get_running_loop().create_future()
+        self.mine: Any = None
+
+    def buffer_updated(self, nbytes: int) -> None:
+        super().buffer_updated(nbytes)
+        self.turn -= 1
+        if self.turn == 0:
+            start = time.monotonic()
+            self.mine.send(b"last")
+            self.mine.close()
+            while time.monotonic() - start < self.seconds:  # What a slow callback takes.
+                pass
+        elif self.data.endswith(b"last"):
+            self.last.set_result(None)
+
+
+# Both have the loop look at the transport in its next iteration, in which the kernel reports what
+# the peer did as well. Then the last data and the end used to come together, and whoever waited for
+# the data (or for the handshake of TLS before it) found the connection lost.
+@pytest.mark.parametrize(("first", "size", "turn", "seconds"), [
+    pytest.param(b"16 bytes in four", 4, 4, 0.0, id="more-than-a-turn"),
+    pytest.param(b"a part of it", 64, 1, 0.05, id="slow-callback"),
+])
+def test_who_waits_for_the_last_data_sees_it_before_the_end(
+    play: Play, first: bytes, size: int, turn: int, seconds: float
+) -> None:
+    async def body() -> None:
+        protocol = Ending(size, turn, seconds)
+        protocol.mine, transport = await connection(protocol, tcp=True)
+        protocol.mine.send(first)
+        await protocol.last
+        assert protocol.data == first + b"last"
+        assert not transport.is_closing()
+        assert await protocol.lost is None
 
     play(body())
 

@@ -33,6 +33,8 @@ namespace penstock {
 ///   down    {.., Id, Handler, Class, Text, Reason, Stack}: the handler is gone, which was started
 ///           for call Id and may have been running a later one. Id 0: the process that starts
 ///           handlers is gone
+///   undelivered {.., Id}: call Id came to no process, and may be sent to another one. To a worker
+///           process only: a thread of the VM is told by the send itself
 enum class Operation : std::uint8_t {
   call,
   eval,
@@ -47,6 +49,7 @@ enum class Operation : std::uint8_t {
   thread,
   cancel,
   started,
+  undelivered,
 };
 
 /// One request to Python, shared by the caller, the queue and the context.

@@ -33,7 +33,7 @@ namespace penstock {
 ///   drop              call           -               -               unanswered; likewise
 ///   watch             call           -               -               `forget` when its caller dies
 ///   send              inbox or 0     bytes of pid    the pid, the message. A call that cannot be
-///                                                    delivered fails in that inbox
+///                                                    delivered comes back to that inbox
 ///   whereis           question       -               the name in UTF-8
 ///   inbox_closed      inbox          -               -               its thread has ended
 ///   channel_back      channel        how many        -               copies are no more
