@@ -58,8 +58,13 @@ def demo(arguments: list[str]) -> int:
     if build_only():
         return 1
     os.chdir(ROOT)
-    command = ["escript", "examples/pipeline/run.escript", *filter(None, arguments)]
-    os.execvpe(command[0], command, os.environ | build.erl_libs())
+    environment = os.environ | build.erl_libs()
+    first = subprocess.run(["escript", "examples/pipeline/run.escript", *filter(None, arguments)],
+                           env=environment)
+    if first.returncode != 0:
+        return first.returncode
+    return subprocess.run(["escript", "examples/pipeline/crash.escript"],
+                          env=environment).returncode
 
 
 def serve(arguments: list[str]) -> int:

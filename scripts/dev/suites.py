@@ -173,7 +173,11 @@ def _demo(job: Job) -> Counts:
         status, output = job.run(["escript", "examples/pipeline/run.escript", folder],
                                  env=build.erl_libs(), check=False, timeout=120)
     passed = status == 0 and "41 of 41 digests verified" in output
-    return Counts(int(passed), int(not passed))
+    status, output = job.run(["escript", "examples/pipeline/crash.escript", "3000"],
+                             env=build.erl_libs(), check=False, timeout=120)
+    survived = status == 0 and "3000 of 3000 blocks answered, 0 lost, 0 duplicated" in output
+    good = int(passed) + int(survived)
+    return Counts(good, 2 - good)
 
 
 def _served(name: str, about: str, *patterns: str) -> Step:
@@ -304,5 +308,5 @@ def steps() -> list[Step]:
         _served("wsgi", "a WSGI server: correct, wrong, slow and vanishing clients; memory",
                 "test_requests.py", "test_clients.py", "test_memory.py"),
         _served("browser", "the upload page in Chromium", "test_browser.py"),
-        Step("demo", "the pipeline on a small folder", _demo, ("build-erlang",)),
+        Step("demo", "the pipeline on a small folder; a worker that is killed", _demo, ("build-erlang",)),
     ]
