@@ -12,23 +12,6 @@ namespace {
 
 constexpr std::size_t kStackBytes = std::size_t{8} << 20;
 
-/// Blocks all signals of this thread for a scope. New threads inherit that, so that the VM's
-/// signals never run on a Python thread.
-class SignalsBlocked {
- public:
-  SignalsBlocked() noexcept {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_{};
-};
-
 class Attributes {
  public:
   Attributes() noexcept { pthread_attr_init(&value_); }
@@ -42,6 +25,14 @@ class Attributes {
 };
 
 }  // namespace
+
+SignalsBlocked::SignalsBlocked() noexcept {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before_);
+}
+
+SignalsBlocked::~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
 
 bool start_thread(void* (*body)(void*), void* argument) noexcept {
   const SignalsBlocked blocked;

@@ -16,6 +16,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "penstock/thread.hpp"
+
 #ifdef __SANITIZE_THREAD__
 /// By a name under which ThreadSanitizer does not take it for a fork.
 extern "C" int __clone(int (*body)(void*), void* stack, int flags, void* argument, ...);
@@ -108,22 +110,6 @@ struct Child {
   }
 };
 
-/// No handler of the VM's may run in a child that has its memory.
-class SignalsBlocked {
- public:
-  SignalsBlocked() noexcept {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_{};
-};
-
 /// The VM ignores SIGCHLD, and then the kernel forgets at once how a child ended. Its own children
 /// are another process's, so that nothing is lost if it is not ignored.
 void remember_ends() noexcept {
@@ -151,7 +137,7 @@ WorkerProcess::WorkerProcess(const WorkerCommand& command, int socket) {
   const auto stack = std::make_unique<std::byte[]>(kStack);
   {
     remember_ends();
-    const SignalsBlocked blocked;
+    const SignalsBlocked blocked;  // No handler of the VM's may run in a child that has its memory.
     pid_ = clone(Child::run, stack.get() + kStack, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD,
                  &child, &descriptor_);
     if (pid_ < 0) check(errno, "clone");
