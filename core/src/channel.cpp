@@ -167,19 +167,22 @@ Status Channel::try_receive(Message& message) noexcept {
 /// wakes a receiver in vain, and then the older one's wake-up is for both; and what we have no
 /// memory for, somebody else may.
 Status Channel::take_shared(Message& message, bool* more) noexcept {
+  bool is_wanted = false;
   lock_consumer();
-  const Status status = store_->pop(message, more);
+  const Status status = store_->pop(message, more, &is_wanted);
   unlock_consumer();
   if (status == Status::corrupt) {
     close();
     return Status::closed;
   }
   if (status == Status::closed) return status;
-  // Who sleeps may have found us at it; the fence is between the end of that and the look at them.
-  if (*more) data_.wake_one();
-  *more = status == Status::out_of_memory;
-  // What the dead had claimed was skipped, too.
-  if (status == Status::ok || (space_.anybody_waits() && store_->has_room())) space_.wake_one();
+  if (is_wanted) data_.wake_one();
+  if (status == Status::out_of_memory) *more = true;
+  if (status == Status::ok) {
+    if (space_.waiting() != 0) space_.wake_one();  // Behind the fence of pop().
+  } else if (space_.anybody_waits() && store_->has_room()) {
+    space_.wake_one();  // What the dead had claimed was skipped.
+  }
   return status;
 }
 
