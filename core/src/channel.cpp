@@ -81,7 +81,7 @@ Status Channel::try_send(Message& message) noexcept {
 }
 
 bool Channel::has_room_for_others() const noexcept {
-  if (max_size_ == 0 || space_.waiting() == 0) return false;
+  if (max_size_ == 0 || !space_.is_waited_for()) return false;
   return store_ ? store_->has_room() : size() < max_size_;
 }
 
@@ -159,7 +159,7 @@ void Channel::unlock_consumer() noexcept { consumer_.store(0, order::release("C1
 Status Channel::try_receive(Message& message) noexcept {
   bool more = false;
   const Status status = take(message, &more);
-  if (more && data_.waiting() != 0) data_.wake_one();
+  if (more && data_.is_waited_for()) data_.wake_one();
   return status;
 }
 
@@ -179,7 +179,7 @@ Status Channel::take_shared(Message& message, bool* more) noexcept {
   if (is_wanted) data_.wake_one();
   if (status == Status::out_of_memory) *more = true;
   if (status == Status::ok) {
-    if (space_.waiting() != 0) space_.wake_one();  // Behind the fence of pop().
+    if (space_.is_waited_for()) space_.wake_one();  // Behind the fence of pop().
   } else if (space_.anybody_waits() && store_->has_room()) {
     space_.wake_one();  // What the dead had claimed was skipped.
   }
@@ -205,7 +205,7 @@ Status Channel::take(Message& message, bool* more) noexcept {
 Status Channel::receive_or_wait(Message& message) noexcept {
   bool more = false;
   const Status status = take_or_wait(message, &more);
-  if (more && data_.waiting() != 0) data_.wake_one();
+  if (more && data_.is_waited_for()) data_.wake_one();
   return status;
 }
 
@@ -248,7 +248,7 @@ Status Channel::receive(Message& message, std::int64_t deadline_ns, ThreadWaiter
     const bool fired = me.leave(data_);
     if (status != Status::empty) {
       // The wake-up we did not need may have been for a message that is still queued.
-      if (fired || (more && data_.waiting() != 0)) data_.wake_one();
+      if (fired || (more && data_.is_waited_for())) data_.wake_one();
       WaitList::forget_place(me);
       spin_.learn(now_ns() - started);
       return status;

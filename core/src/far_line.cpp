@@ -15,6 +15,10 @@ void FarLine::announce() noexcept {
   is_marked_.store(1, order::release("D3"));
 }
 
+bool FarLine::is_anybody_waiting() const noexcept {
+  return is_usable() && (marks_.load(order::relaxed) & ~self_) != 0;
+}
+
 std::uint32_t FarLine::waiting() const noexcept {
   if (!is_usable()) return 0;
   return static_cast<std::uint32_t>(std::popcount(marks_.load(order::relaxed) & ~self_));

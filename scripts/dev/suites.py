@@ -308,5 +308,5 @@ def steps() -> list[Step]:
         _served("wsgi", "a WSGI server: correct, wrong, slow and vanishing clients; memory",
                 "test_requests.py", "test_clients.py", "test_memory.py"),
         _served("browser", "the upload page in Chromium", "test_browser.py"),
-        Step("demo", "the pipeline on a small folder; a worker that is killed", _demo, ("build-erlang",)),
+        Step("demo", "the pipeline, and a worker that is killed", _demo, ("build-erlang",)),
     ]

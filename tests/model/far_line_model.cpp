@@ -57,7 +57,7 @@ struct Process {
       const bool fired = me.leave(list);
       if (taken || over || wake != Wake::fired) {
         // As a channel's receiver.
-        if (fired || (taken && more && list.waiting() != 0)) list.wake_one();
+        if (fired || (taken && more && list.is_waited_for())) list.wake_one();
         return taken;
       }
     }

@@ -53,6 +53,7 @@ class FarLine final : public FarWaiters {
       : bells_(bells), self_(std::uint64_t{1} << self), marks_(marks) {}
 
   void announce() noexcept override;
+  [[nodiscard]] bool is_anybody_waiting() const noexcept override;
   [[nodiscard]] std::uint32_t waiting() const noexcept override;
   void wake_one() noexcept override;
   void wake_all() noexcept override;

@@ -49,7 +49,8 @@ class FarWaiters {
   /// Tells the other processes that somebody waits here: the second step of add(), before its
   /// fence.
   virtual void announce() noexcept = 0;
-  /// How many other processes have somebody who waits.
+  /// Whether another process has somebody who waits, and how many have.
+  [[nodiscard]] virtual bool is_anybody_waiting() const noexcept = 0;
   [[nodiscard]] virtual std::uint32_t waiting() const noexcept = 0;
   /// One process wakes one waiter; all wake all.
   virtual void wake_one() noexcept = 0;
@@ -102,7 +103,11 @@ class WaitList {
   /// The first step of waking somebody, for a notifier with a choice: false, nobody is to be woken.
   [[nodiscard]] bool anybody_waits() noexcept {
     full_fence(armed_, "W1");
-    return waiting() != 0;
+    return is_waited_for();
+  }
+  /// The same without the fence: for who has one behind what was made true, or takes it for a hint.
+  [[nodiscard]] bool is_waited_for() const noexcept {
+    return waiting_near() != 0 || (far_ != nullptr && far_->is_anybody_waiting());
   }
   /// For a waiter that writes more than add() did before it looks at its condition.
   void fence() noexcept { full_fence(armed_, "W1"); }
