@@ -427,7 +427,7 @@ TEST(SharedChannel, WhatIsCorruptEndsEverybodysWait) {
 
 /// Numbers come back although somebody wrote there that nobody takes messages whom there is.
 TEST(SharedChannel, ALieAboutWhoTakesMessagesHoldsNothingUp) {
-  for (std::uint32_t const lie : {0x77U, 1U, 40U, 0xFFFFFFFFU}) {
+  for (std::uint32_t const lie : {0x77U, 1U, 65U, 0xFFFFFFFFU}) {
     const Processes on(3);
     const Segment memory = memory_of(on[0]);
     header_of(memory).consumer.store(lie, order::relaxed);

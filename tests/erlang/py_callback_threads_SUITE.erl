@@ -480,7 +480,11 @@ a_handler_outlives_the_threads_process(_) ->
     %% Only those that were there, or this one's if it was new.
     Handlers = lists:usort(Before ++ handlers()),
     [true = erlang:suspend_process(Handler) || Handler <- Handlers],
-    [eventually:dead(Caller) || Caller <- callers()],
+    Callers = callers(),
+    %% The threads are not told before they call.
+    Server = whereis(py_callback_server),
+    true = erlang:suspend_process(Server),
+    [eventually:dead(Caller) || Caller <- Callers],
     Call = in_background(Context, erlang, call, [echo, 2], infinity),
     eventually:true(fun() ->
                         lists:any(fun(Handler) ->
@@ -490,6 +494,7 @@ a_handler_outlives_the_threads_process(_) ->
                     end),
     [true = erlang:resume_process(Handler) || Handler <- Handlers],
     ?assertEqual([{ok, 2}], eventually:workers([Call], call)),
+    true = erlang:resume_process(Server),
     usable(Context).
 
 the_application_stops_while_threads_wait(_) ->

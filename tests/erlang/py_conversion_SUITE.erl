@@ -180,7 +180,7 @@ random_terms_never_break_a_native_function(_) ->
                                                           output_close, debug_fail_allocations,
                                                           create_test_pipe, create_test_udp_socket,
                                                           create_test_tcp_listener])],
-    holds(?FORALL({{Name, Arity}, Terms}, {oneof(Functions), vector(5, proper_types:any())},
+    holds(?FORALL({{Name, Arity}, Terms}, {oneof(Functions), vector(6, proper_types:any())},
                   try apply(py_nif, Name, lists:sublist(harmless(Name, Terms), Arity)) of
                       _ -> true
                   catch
