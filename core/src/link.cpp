@@ -373,6 +373,7 @@ Status Link::Look::take(Message& frame, std::size_t most) noexcept {
   status = link_.take_piece(frame, &is_last);
   if (status == Status::ok) {
     ++link_.looked_up_;
+    has_taken_ = true;
     return is_last ? status : Status::corrupt;
   }
   if (status == Status::empty && link_.is_stuck_.load(order::relaxed) != 0) link_.pump();
@@ -386,6 +387,8 @@ void Link::Look::end_briefly() noexcept { end(true); }
 void Link::Look::end(bool is_brief) noexcept {
   if (!std::exchange(has_role_, false)) return;
   bool is_left = false;
+  // Who found something else to do may do so each time that it comes back.
+  if (is_brief && !has_taken_ && link_.is_worth_a_look()) is_brief = false;
   if (is_brief) ++link_.briefly_;
   // In the VM a nap is short enough for anybody.
   const bool may_wait = is_brief || link_.side_ == Side::vm;

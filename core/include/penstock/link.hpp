@@ -113,6 +113,7 @@ class Link final : public Object {
     void leave_to_listener() noexcept;
     Link& link_;
     bool has_role_;
+    bool has_taken_ = false;
   };
   /// Ends a look that sleeps, or is about to.
   void rouse_looker() noexcept;
