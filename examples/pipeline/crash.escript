@@ -33,8 +33,7 @@ main([Messages]) ->
     Seen = collect(Digests, Block, Count div 3, #{}),
     From = erlang:monotonic_time(microsecond),
     _ = os:cmd("kill -9 " ++ integer_to_list(Pid)),
-    Next = next_pid(Killed),
-    Recovered_us = erlang:monotonic_time(microsecond) - From,
+    {Next, Recovered_us} = receive {again, Os, At} -> {Os, At - From} end,
     Rest = collect_until_sent(Digests, Block, Seen, Sender),
     InDoubt = [N || N <- lists:seq(1, Count), not is_map_key(N, Rest)],
     _ = send_in_background(Work, InDoubt, Block),
@@ -56,13 +55,6 @@ add_path(Context) ->
                                     filename:dirname(filename:absname(escript:script_name())))}),
     ok.
 
-%% A call may still have come into the hands of the one that was killed.
-next_pid(Context) ->
-    case py:eval(Context, <<"__import__('os').getpid()">>) of
-        {ok, Pid} -> Pid;
-        {error, {worker_down, {signal, 9}}} -> next_pid(Context)
-    end.
-
 %% Serves until the channel is closed; again if its process was killed.
 worker(Name, Context, Work, Digests) ->
     Parent = self(),
@@ -73,6 +65,8 @@ serve(Parent, Name, Context, Work, Digests) ->
         {ok, Served} ->
             Parent ! {served, self(), Name, Served};
         {error, {worker_down, {signal, 9}}} ->
+            {ok, Pid} = py:eval(Context, <<"__import__('os').getpid()">>),
+            Parent ! {again, Pid, erlang:monotonic_time(microsecond)},
             ok = add_path(Context),
             serve(Parent, Name, Context, Work, Digests)
     end.
