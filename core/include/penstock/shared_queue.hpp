@@ -91,6 +91,7 @@ class SharedQueue final : public SharedStore {
   /// To pass it on.
   [[nodiscard]] int descriptor() const noexcept { return segment_->descriptor(); }
   [[nodiscard]] SharedShape shape() const noexcept;
+  [[nodiscard]] const std::shared_ptr<const Segment>& memory() const noexcept { return segment_; }
 
   ~SharedQueue() override;
 
