@@ -137,20 +137,14 @@ void OutputRelay::settle(std::int64_t deadline_ns) noexcept {
 
 bool OutputRelay::fire() noexcept {
   const auto of_line = Ref<OutputRelay>::steal(this);
-  has_fired_.store(1, order::relaxed);  // V1 orders it.
+  has_fired_.store(1, order::relaxed);  // S1 orders it.
   move();
   return true;
 }
 
 /// Moves what is there, or has whoever does so look once more.
 void OutputRelay::move() noexcept {
-  if (movers_.fetch_add(1, order::acq_rel("V1")) != 0) return;
-  for (std::uint32_t seen = 1;;) {
-    move_all();
-    std::uint32_t const before = movers_.fetch_sub(seen, order::acq_rel("V1"));
-    if (before == seen) return;
-    seen = before - seen;
-  }
+  movers_.run([this] { move_all(); });
 }
 
 void OutputRelay::move_all() noexcept {

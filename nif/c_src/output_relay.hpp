@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "penstock/channel.hpp"
+#include "penstock/one_at_a_time.hpp"
 #include "penstock/waiter.hpp"
 #include "process_context.hpp"
 
@@ -22,8 +23,7 @@ namespace penstock::nif {
 /// What waits here is bounded: a worker that sends more than kOutputWindow allows is corrupt. What
 /// it sent before it ended is brought there all the same.
 ///
-/// Threads: any, but for take() and settle(). Edges:
-///   V1  whoever moves messages on takes movers_ from and to 0, acq_rel: what the one before did.
+/// Threads: any, but for take() and settle().
 class OutputRelay final : public Waiter, public Object {
  public:
   /// `answers`: what py_output puts there goes to the worker.
@@ -62,9 +62,9 @@ class OutputRelay final : public Waiter, public Object {
   std::mutex mutex_;                      // Guards waiting_, not what is in there.
   std::deque<std::unique_ptr<Item>> waiting_;
 
-  Atomic<std::uint32_t> movers_{0};
+  OneAtATime movers_;
   Atomic<std::uint32_t> has_fired_{0};
-  // Who moves messages has these (V1).
+  // Who moves messages has these (S1).
   std::uint64_t taken_ = 0;  // And not yet answered for.
   Ref<Channel> line_;        // Where we wait.
 };

@@ -30,20 +30,14 @@ Ref<OutputUplink> OutputUplink::open(Uplink& uplink, OutputSettings settings) {
 
 bool OutputUplink::fire() noexcept {
   const auto of_line = Ref<OutputUplink>::steal(this);
-  has_fired_.store(1, order::relaxed);  // V2 orders it.
+  has_fired_.store(1, order::relaxed);  // S1 orders it.
   move();
   return true;
 }
 
 /// Moves what is there, or has whoever does so look once more.
 void OutputUplink::move() noexcept {
-  if (movers_.fetch_add(1, order::acq_rel("V2")) != 0) return;
-  for (std::uint32_t seen = 1;;) {
-    move_all();
-    std::uint32_t const before = movers_.fetch_sub(seen, order::acq_rel("V2"));
-    if (before == seen) return;
-    seen = before - seen;
-  }
+  movers_.run([this] { move_all(); });
 }
 
 void OutputUplink::move_all() noexcept {
@@ -111,7 +105,7 @@ void OutputUplink::answer(const Sync& sync) noexcept {
 }
 
 void OutputUplink::taken(std::uint64_t cost) noexcept {
-  taken_.fetch_add(cost, order::relaxed);  // V2 orders it.
+  taken_.fetch_add(cost, order::relaxed);  // S1 orders it.
   move();
 }
 

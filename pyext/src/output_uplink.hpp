@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "penstock/channel.hpp"
+#include "penstock/one_at_a_time.hpp"
 #include "penstock/python/runtime.hpp"
 #include "penstock/waiter.hpp"
 
@@ -19,8 +20,7 @@ class Uplink;
 ///
 /// The channel is bounded as that of py_output is, so who writes faster than Erlang takes it waits.
 ///
-/// Threads: move() any; everything else the one that receives. Edges:
-///   V2  whoever moves messages on takes movers_ from and to 0, acq_rel: what the one before did.
+/// Threads: move() any; everything else the one that receives.
 class OutputUplink final : public Waiter, public Object {
  public:
   /// Opens the outlet of this process. Empty when memory ran out.
@@ -53,9 +53,9 @@ class OutputUplink final : public Waiter, public Object {
   Uplink& uplink_;
   const Ref<Channel> channel_;
   Atomic<std::uint64_t> taken_{0};
-  Atomic<std::uint32_t> movers_{0};
+  OneAtATime movers_;
   Atomic<std::uint32_t> has_fired_{0};
-  // Who moves messages has these (V2).
+  // Who moves messages has these (S1).
   std::uint64_t in_flight_ = 0;
   bool is_in_line_ = false;
 
