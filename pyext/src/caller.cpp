@@ -218,6 +218,7 @@ PyObject* Caller::start(const ErlangFunction& function) {
   Message request;
   std::uint64_t nobody = 0;
   if (!write_request(request, CallerTag::async, id, {}, function)) return nullptr;
+  if (futures_.empty()) futures_since_ = parking().stops();
   futures_.emplace(id, PyRef::borrow(future.get()).take());
   unsent_ = id;
   const bool is_sent = send_request(nobody, request);

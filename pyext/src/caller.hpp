@@ -134,6 +134,7 @@ class Caller {
   void resolve(PyObject* future, const Message& message);
   [[nodiscard]] PyObject* result_of(const Message& message);
   void lost();
+  void raise_lost();
   void lose_futures();
   void fail_futures(PyObject* exception);
 
@@ -161,6 +162,7 @@ class Caller {
   Received spare_;
   SpinBudget spin_{kSpin_ns};
   std::unordered_map<std::uint64_t, PyObject*> futures_;  // By id.
+  std::uint32_t futures_since_ = 0;  // Parking::stops() when the first of them began.
   Caller* next_of_thread_ = nullptr;
   PyRef reader_;                   // Once there was a future: an InboxReaderObject.
   Ref<InboxWaiter> event_waiter_;  // Of its mailbox, once that is there.

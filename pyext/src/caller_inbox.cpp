@@ -65,12 +65,6 @@ PyRef make_error(ModuleState& state, wire::Reader& reader) {
   return error;
 }
 
-void raise_lost(ModuleState& state) {
-  // When everything stops, Erlang's processes may be the first to end.
-  if (parking().must_stop(owner_of_waits(state))) return PyErr_SetNone(state.application_stopped);
-  PyErr_SetString(PyExc_RuntimeError, "exit: Erlang's callback server ended before the call did");
-}
-
 }  // namespace
 
 // Waiting
@@ -80,12 +74,28 @@ void raise_lost(ModuleState& state) {
 bool Caller::await(const Wait& wait) {
   while (!wait.answer && wait.is_sent) {
     if (wait.is_lost) {
-      raise_lost(state_);
+      raise_lost();
       return false;
     }
     if (!receive_one()) return false;
+    if (wait.stops != parking().stops()) {
+      PyErr_SetNone(state_.application_stopped);
+      return false;
+    }
   }
   return true;
+}
+
+/// When everything stops, Erlang's processes may be the first to end; and when this is known, they
+/// may be there again.
+void Caller::raise_lost() {
+  const std::uint32_t stops = parking().stops();
+  if ((innermost_ != nullptr && innermost_->stops != stops) ||
+      (!futures_.empty() && futures_since_ != stops) ||
+      parking().must_stop(owner_of_waits(state_))) {
+    return PyErr_SetNone(state_.application_stopped);
+  }
+  PyErr_SetString(PyExc_RuntimeError, "exit: Erlang's callback server ended before the call did");
 }
 
 /// Waits for whatever comes next, and deals with it. False: an exception is set.
@@ -111,7 +121,7 @@ bool Caller::receive_one() {
     PyErr_NoMemory();
   } else {
     process_ = 0;
-    raise_lost(state_);
+    raise_lost();
   }
   return false;
 }
@@ -233,10 +243,10 @@ void Caller::came_back(std::uint64_t id) {
   }
   const auto known = futures_.find(id);
   if (known == futures_.end()) return;
+  const SetAside exception;
+  raise_lost();
   const PyRef future = PyRef::steal(known->second);
   futures_.erase(known);
-  const SetAside exception;
-  raise_lost(state_);
   fail(future, take_exception().get());
 }
 
@@ -401,7 +411,7 @@ void Caller::stop_using(const InboxWaiter& waiter) {
 /// Nobody in Erlang knows the inbox any more.
 void Caller::lost() {
   process_ = 0;
-  raise_lost(state_);
+  raise_lost();
   fail_futures(take_exception().get());
 }
 
@@ -422,7 +432,7 @@ void Caller::lose_process() {
 
 void Caller::lose_futures() {
   const SetAside exception;
-  raise_lost(state_);
+  raise_lost();
   fail_futures(take_exception().get());
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "caller.hpp"
+#include "parking.hpp"
 #include "set_aside.hpp"
 
 namespace penstock::python {
@@ -27,7 +28,9 @@ struct Caller::Wait {
   std::uint64_t handler = 0;  ///< The process that runs it, once known.
   bool is_adopted = false;    ///< That was started by a process that is gone.
   bool is_lost = false;       ///< No answer may come.
-  Received answer;            ///< Operation::value, failure or down.
+  /// Parking::stops() when it began.
+  const std::uint32_t stops = parking().stops();
+  Received answer;  ///< Operation::value, failure or down.
 };
 
 /// A thread that waited itself, or tried to, has taken its waiter out of the inbox's line; at the

@@ -105,7 +105,9 @@ void Parking::wake_locked(const Interruptible* owner, Reason reason) noexcept {
 void Parking::set_stopped(bool stopped) noexcept {
   const Guard guard(*this);
   is_stopped_ = stopped;
-  if (stopped) wake_locked(nullptr, Reason::stopped);
+  if (!stopped) return;
+  stops_.fetch_add(1, order::relaxed);
+  wake_locked(nullptr, Reason::stopped);
 }
 
 bool Parking::must_stop(const Interruptible* owner) noexcept {

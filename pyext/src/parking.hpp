@@ -71,6 +71,9 @@ class Parking {
   void set_stopped(bool stopped) noexcept;
   /// Whether this thread's waits must end: the application, or its context, stops.
   [[nodiscard]] bool must_stop(const Interruptible* owner) noexcept;
+  /// How often the application has stopped. Who learns of anything that a stop has caused finds it
+  /// counted; and one that takes long to wake may find the application started again.
+  [[nodiscard]] std::uint32_t stops() const noexcept { return stops_.load(order::relaxed); }
 
   /// `call` runs now in `owner`, inside of what ran there.
   void begin(Interruptible& owner, RunningCall& call) noexcept;
@@ -99,6 +102,7 @@ class Parking {
 
   Atomic<std::uint32_t> lock_{0};
   bool is_stopped_ = false;
+  Atomic<std::uint32_t> stops_{0};
   ParkedThread* threads_ = nullptr;
   LoopMailbox* mailboxes_ = nullptr;
 };

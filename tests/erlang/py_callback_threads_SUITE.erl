@@ -40,7 +40,7 @@ groups() ->
      {application, [],
       [the_callback_server_is_killed, a_call_is_lost_with_the_callback_server,
        a_handler_outlives_the_threads_process,
-       the_application_stops_while_threads_wait]}].
+       the_application_stops_while_threads_wait, a_thread_wakes_after_the_application_stopped]}].
 
 init_per_suite(Config) ->
     py_call_case:start(2, Config).
@@ -511,6 +511,30 @@ the_application_stops_while_threads_wait(_) ->
     echo(),
     [?assertEqual([{<<"raised">>, <<"ApplicationStopped">>, <<>>}, returned(atom_to_binary(Key))],
                   result(Key)) || Key <- [one, two, three]],
+    none = in(?CASES, join_all, []).
+
+%% The first thing that it learns, once it has the GIL, is that its process is gone; by then the
+%% application would have started again.
+a_thread_wakes_after_the_application_stopped(Config) ->
+    echo(),
+    gate(gate),
+    Before = callers(),
+    none = in(?CASES, start, [late, gate, echo]),
+    Handlers = entered(1),
+    [Caller] = callers() -- Before,
+    Fifo = filename:join(?config(priv_dir, Config), "gil"),
+    Holder = in_background(py:context(2), ?CASES, hold_the_gil,
+                           [unicode:characters_to_binary(Fifo), self()], infinity),
+    [_] = told(1),
+    eventually:dead(Caller),
+    _ = sys:get_state(py_callback_server),
+    ok = py_nif:set_stopped(true),
+    ok = py_nif:set_stopped(false),
+    ok = file:write_file(Fifo, "!", [raw]),
+    [{ok, none}] = eventually:workers([Holder], call),
+    ?assertEqual([{<<"raised">>, <<"ApplicationStopped">>, <<>>}, returned(<<"late">>)],
+                 result(late)),
+    open(Handlers),
     none = in(?CASES, join_all, []).
 
 %% Steps

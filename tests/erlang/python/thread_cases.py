@@ -5,6 +5,7 @@ import _thread
 import ctypes
 import gc
 import importlib
+import os
 import sys
 import threading
 import time
@@ -41,6 +42,20 @@ def run_threads(bodies, daemon=False):
     for thread in started:
         thread.join()
     return found
+
+
+def hold_the_gil(fifo, test):
+    """Until somebody writes there."""
+    os.mkfifo(fifo)
+    descriptor = os.open(fifo, os.O_RDWR)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(DEADLINE_S)
+    try:
+        erlang.send(test, (erlang.atom('told'), True))
+        ctypes.PyDLL(None).read(descriptor, ctypes.create_string_buffer(1), ctypes.c_size_t(1))
+    finally:
+        sys.setswitchinterval(interval)
+        os.close(descriptor)
 
 
 def in_thread(name, *args):
