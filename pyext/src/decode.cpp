@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "decode.hpp"
 
+#include <algorithm>
+#include <bit>
+#include <cstring>
 #include <string_view>
 
 #include "buffer_object.hpp"
@@ -20,6 +23,21 @@ namespace {
 PyObject* malformed() {
   PyErr_SetString(PyExc_ValueError, "malformed message");
   return nullptr;
+}
+
+/// Of an atom's name in a table. Which names share one is of no consequence.
+std::uint64_t place_of(std::span<const std::uint8_t> name) noexcept {
+  std::uint64_t first = 0;
+  std::uint64_t last = 0;
+  std::size_t const part = std::min(name.size(), sizeof first);
+  std::memcpy(&first, name.data(), part);
+  std::memcpy(&last, name.data() + name.size() - part, part);
+  return (first ^ std::rotl(last, 29) ^ name.size()) * 0x9E3779B97F4A7C15 >> 32;
+}
+
+bool is_ascii_str(PyObject* str, std::span<const std::uint8_t> bytes) noexcept {
+  return static_cast<std::size_t>(PyUnicode_GET_LENGTH(str)) == bytes.size() &&
+         std::memcmp(PyUnicode_1BYTE_DATA(str), bytes.data(), bytes.size()) == 0;
 }
 
 /// Builds one term. Containers under construction are on an explicit stack, so that deep terms
@@ -56,6 +74,7 @@ class Decoder {
   /// Puts `value` (taken over) into the innermost container. False: an exception is set.
   bool store(Frame& frame, PyObject* value);
   PyObject* atom(std::uint64_t word);
+  PyObject* named_atom(std::span<const std::uint8_t> utf8);
   PyObject* opaque(const wire::Item& item, const std::uint8_t* start);
   PyObject* handle(const wire::Item& item);
   PyObject* pinned(const wire::Item& item);
@@ -160,7 +179,7 @@ PyObject* Decoder::head() {
       break;
     case wire::kSmallAtom:
     case wire::kAtom:
-      value = is_utf8(item.bytes) ? atom_value(item.bytes) : malformed();
+      value = named_atom(item.bytes);
       break;
     case wire::kSmallInteger:
     case wire::kInteger:
@@ -217,6 +236,18 @@ PyObject* Decoder::atom(std::uint64_t word) {
   if (!ok) return malformed();
   PyObject* const value = atom_value({reinterpret_cast<const std::uint8_t*>(name), size});
   if (value != nullptr) state_.atom_strings.insert(word, value);
+  return value;
+}
+
+/// Interned strings that nobody keeps would be made, interned and forgotten for each message.
+PyObject* Decoder::named_atom(std::span<const std::uint8_t> utf8) {
+  PyObject*& recent = state_.recent_atoms[place_of(utf8) % state_.recent_atoms.size()];
+  if (recent != nullptr && is_ascii_str(recent, utf8)) return PyRef::borrow(recent).take();
+  if (!is_utf8(utf8)) return malformed();
+  PyObject* const value = atom_value(utf8);
+  if (value != nullptr && PyUnicode_Check(value) && PyUnicode_IS_ASCII(value)) {
+    drop(std::exchange(recent, PyRef::borrow(value).take()));
+  }
   return value;
 }
 

@@ -136,6 +136,7 @@ int ModuleState::visit(visitproc function, void* arg) {
 
 void ModuleState::forget() {
   for (PyObject*& pid : recent_pids) clear_field(pid);
+  for (PyObject*& atom : recent_atoms) clear_field(atom);
   if (atoms != nullptr) PyDict_Clear(atoms);
   max_spare_awaitables = 0;
   while (spare_awaitable_count > 0) {

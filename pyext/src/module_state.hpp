@@ -122,6 +122,8 @@ struct ModuleState {
 
   /// The last pids decoded, by a few bits of their word: a server talks to few peers at a time.
   std::array<PyObject*, 64> recent_pids{};
+  /// Strings of atoms that came by name, ASCII only: by a hash of the name, replaced in turn.
+  std::array<PyObject*, 256> recent_atoms{};
 
   PyObject* get_running_loop = nullptr;  ///< asyncio's, once somebody had to wait.
   PyObject* async_call_type = nullptr;   ///< erlang.calls.AsyncCall, once somebody used it.
