@@ -159,17 +159,17 @@ void Channel::unlock_consumer() noexcept { consumer_.store(0, order::release("C1
 Status Channel::try_receive(Message& message) noexcept {
   bool more = false;
   const Status status = take(message, &more);
-  if (more && data_.is_waited_for()) data_.wake_one();
+  if (more) data_.wake_one();
   return status;
 }
 
-/// `*more`: another receiver should look as well. A record that is committed before an older one
-/// wakes a receiver in vain, and then the older one's wake-up is for both; and what we have no
-/// memory for, somebody else may.
+/// `*more`: another receiver waits, and should look as well. A record that is committed before an
+/// older one wakes a receiver in vain, and then the older one's wake-up is for both; and what we
+/// have no memory for, somebody else may.
 Status Channel::take_shared(Message& message, bool* more) noexcept {
   bool is_wanted = false;
   lock_consumer();
-  const Status status = store_->pop(message, more, &is_wanted);
+  const Status status = store_->pop(message, &is_wanted);
   unlock_consumer();
   if (status == Status::corrupt) {
     close();
@@ -179,6 +179,7 @@ Status Channel::take_shared(Message& message, bool* more) noexcept {
   if (is_wanted) data_.wake_one();
   if (status == Status::out_of_memory) *more = true;
   if (status == Status::ok) {
+    *more = data_.is_waited_for() && store_->has_record();
     if (space_.is_waited_for()) space_.wake_one();  // Behind the fence of pop().
   } else if (space_.anybody_waits() && store_->has_room()) {
     space_.wake_one();  // What the dead had claimed was skipped.
@@ -193,7 +194,8 @@ Status Channel::take(Message& message, bool* more) noexcept {
   if (status == Status::ok) {
     // The holder of the consumer role is the only writer.
     released_.store(released_.load(order::relaxed) + cost_of(message), order::release("C4"));
-    *more = queue_.has_record();
+    // In this order: where the next message goes is a sender's line.
+    *more = data_.is_waited_for() && queue_.has_record();
   }
   unlock_consumer();
   if (status == Status::ok && message.pinned() != 0) unpin(message.pinned());

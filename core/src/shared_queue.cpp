@@ -131,12 +131,11 @@ Status SharedQueue::push(const Message& message) noexcept {
   return status == Status::ok ? producer_.try_send(portable.bytes()) : status;
 }
 
-Status SharedQueue::pop(Message& message, bool* more, bool* is_wanted) noexcept {
+Status SharedQueue::pop(Message& message, bool* is_wanted) noexcept {
   if (!FarLine::is_usable()) return Status::closed;
   if (!take_role()) return Status::empty;
   MpscConsumer ring(this->ring(), shape_.capacity);
   const Status status = take(ring, message);
-  *more = status == Status::ok && ring.has_record();
   *is_wanted = leave_role();
   return status;
 }

@@ -97,7 +97,7 @@ class SharedQueue final : public SharedStore {
 
   void belongs_to(Channel& channel) override;
   [[nodiscard]] Status push(const Message& message) noexcept override;
-  [[nodiscard]] Status pop(Message& message, bool* more, bool* is_wanted) noexcept override;
+  [[nodiscard]] Status pop(Message& message, bool* is_wanted) noexcept override;
   [[nodiscard]] bool has_record() const noexcept override;
   [[nodiscard]] bool has_room() const noexcept override;
   [[nodiscard]] std::uint64_t size() const noexcept override;

@@ -28,10 +28,9 @@ class SharedStore {
   [[nodiscard]] virtual Status push(const Message& message) noexcept = 0;
   /// Copies the oldest message out, into an empty one that is marked as foreign: ok, empty, closed
   /// (and drained), corrupt, or out_of_memory and it stays. empty is also said while another
-  /// process takes one. `*more`: there is another one. `*is_wanted`: somebody found us at it, and
-  /// may sleep. A fence lies behind the room that is given back. One thread of each process at a
-  /// time.
-  [[nodiscard]] virtual Status pop(Message& message, bool* more, bool* is_wanted) noexcept = 0;
+  /// process takes one. `*is_wanted`: somebody found us at it, and may sleep. A fence lies behind
+  /// the room that is given back. One thread of each process at a time.
+  [[nodiscard]] virtual Status pop(Message& message, bool* is_wanted) noexcept = 0;
   /// Hints.
   [[nodiscard]] virtual bool has_record() const noexcept = 0;
   [[nodiscard]] virtual bool has_room() const noexcept = 0;
