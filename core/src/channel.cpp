@@ -176,7 +176,7 @@ Status Channel::take_shared(Message& message, bool* more) noexcept {
     return Status::closed;
   }
   if (status == Status::closed) return status;
-  if (is_wanted) data_.wake_one();
+  if (is_wanted) serve_wanting();
   if (status == Status::out_of_memory) *more = true;
   if (status == Status::ok) {
     *more = data_.is_waited_for() && store_->has_record();
@@ -185,6 +185,20 @@ Status Channel::take_shared(Message& message, bool* more) noexcept {
     space_.wake_one();  // What the dead had claimed was skipped.
   }
   return status;
+}
+
+/// Somebody found us taking a message, and wanted to take one, or to give room back.
+void Channel::serve_wanting() noexcept {
+  data_.wake_one();
+  collect();
+}
+
+void Channel::collect() noexcept {
+  lock_consumer();
+  const bool is_wanted = store_->collect();
+  unlock_consumer();
+  if (is_wanted) data_.wake_one();
+  if (space_.anybody_waits()) space_.wake_one();
 }
 
 Status Channel::take(Message& message, bool* more) noexcept {

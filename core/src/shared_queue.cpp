@@ -17,6 +17,8 @@ constexpr std::uint32_t kMagic = 0x6E616863;  // "chan" in memory on x86-64.
 constexpr std::uint32_t kVersion = 1;
 /// Looks at the role of who takes messages before it is taken for held by somebody who sleeps.
 constexpr unsigned kLooks = 500;
+/// Others may want the role as often as they like; nobody is kept for ever.
+constexpr unsigned kMostCollections = 64;
 
 /// A message of that many bytes fits, and the one behind it, whatever lies unused between.
 std::uint64_t capacity_for(std::uint64_t max_size) {
@@ -134,27 +136,34 @@ Status SharedQueue::push(const Message& message) noexcept {
 Status SharedQueue::pop(Message& message, bool* is_wanted) noexcept {
   if (!FarLine::is_usable()) return Status::closed;
   if (!take_role()) return Status::empty;
-  MpscConsumer ring(this->ring(), shape_.capacity);
-  const Status status = take(ring, message);
+  const Status status = take(message);
   *is_wanted = leave_role();
   return status;
 }
 
-Status SharedQueue::take(MpscConsumer& ring, Message& message) noexcept {
+MpscConsumer SharedQueue::consumer() const noexcept {
+  if (header().leased.load(order::relaxed) == 0) return {ring(), shape_.capacity};
+  return {ring(), shape_.capacity, header().next.load(order::relaxed)};
+}
+
+Status SharedQueue::take(Message& message) noexcept {
+  MpscConsumer ring = consumer();
   std::span<const std::uint8_t> record;
   const Status status = ring.peek(&record);
   if (status != Status::ok) return status;
-  std::uint8_t* const room = message.extend(record.size());
-  if (room == nullptr) return Status::out_of_memory;
-  copy_out(room, record.data(), record.size());
-  message.mark_foreign();
+  if (!message.is_in_place() || !take_in_place(ring, record, message)) {
+    std::uint8_t* const room = message.extend(record.size());
+    if (room == nullptr) return Status::out_of_memory;
+    copy_out(room, record.data(), record.size());
+    message.mark_foreign();
+  }
   ring.consume();
-  ring.release();
+  go_on(ring);
   return Status::ok;
 }
 
 bool SharedQueue::has_record() const noexcept {
-  return FarLine::is_usable() && MpscConsumer(ring(), shape_.capacity).has_record();
+  return FarLine::is_usable() && consumer().has_record();
 }
 
 bool SharedQueue::has_room() const noexcept { return size() < shape_.capacity; }
@@ -164,7 +173,87 @@ std::uint64_t SharedQueue::size() const noexcept {
 }
 
 std::uint64_t SharedQueue::next_size() const noexcept {
-  return FarLine::is_usable() ? MpscConsumer(ring(), shape_.capacity).next_size() : 0;
+  return FarLine::is_usable() ? consumer().next_size() : 0;
+}
+
+// Messages that are read where they lie
+// ------------------------------------------------------------------------------------------------
+
+/// Keeps a record from being overwritten.
+class SharedQueue::Leased final : public wire::PinnedBytes {
+ public:
+  explicit Leased(std::span<const std::uint8_t> record) noexcept : PinnedBytes(record) {}
+  /// Whoever drops it from then on ends the lease.
+  void starts(Channel& channel, Atomic<std::uint64_t>& lease) noexcept {
+    channel_ = Ref<Channel>::borrow(&channel);
+    lease_ = &lease;
+  }
+
+ private:
+  ~Leased() override {
+    if (lease_ == nullptr || !FarLine::is_usable()) return;
+    lease_->store(0, order::release("D7"));
+    channel_->collect();
+  }
+  Ref<Channel> channel_;
+  Atomic<std::uint64_t>* lease_ = nullptr;
+};
+
+/// False: it is to be copied. Half of the ring is for others, however long this one is read.
+bool SharedQueue::take_in_place(MpscConsumer& ring, std::span<const std::uint8_t> record,
+                                Message& message) noexcept {
+  const bool is_term = shape_.content != static_cast<std::uint32_t>(Channel::Content::bytes);
+  // The first process trusts no other one with what it reads.
+  if (is_term || domain_->number() == 0 || record.size() < kLeastInPlace ||
+      ring.span_with_peeked() > shape_.capacity / 2) {
+    return false;
+  }
+  auto& leases = header().leases;
+  auto* const free = std::find_if(std::begin(leases), std::end(leases), [](const auto& lease) {
+    return lease.load(order::relaxed) == 0;
+  });
+  if (free == std::end(leases)) return false;
+  Ref<Leased> leased = Ref<Leased>::steal(new (std::nothrow) Leased(record));
+  if (!leased || !bytes::refer_to(message, Ref<wire::PinnedBytes>::borrow(leased.get()))) {
+    message.reset();
+    return false;
+  }
+  leased->starts(*channel_, *free);
+  free->store(ring.position() << 8 | self(), order::relaxed);
+  header().next.store(ring.position(), order::relaxed);
+  header().leased.store(1, order::relaxed);
+  ring.keep();
+  return true;
+}
+
+/// The role's: `ring` has consumed a record. Each step may be the last one of a process that dies.
+void SharedQueue::go_on(MpscConsumer& ring) noexcept {
+  if (header().leased.load(order::relaxed) == 0) return ring.release();
+  std::uint64_t const next = ring.position();
+  header().next.store(next, order::relaxed);
+  std::uint64_t oldest = next;
+  bool is_any = false;
+  for (const Atomic<std::uint64_t>& lease : header().leases) {
+    std::uint64_t const word = lease.load(order::acquire("D7"));
+    if (word == 0) continue;
+    is_any = true;
+    if (ring.is_before(word >> 8, oldest)) oldest = word >> 8;
+  }
+  ring.release_to(oldest);
+  if (!is_any) header().leased.store(0, order::relaxed);
+}
+
+/// Who finds us at it wants us to look again.
+bool SharedQueue::collect() noexcept {
+  bool is_wanted = false;
+  for (unsigned looks = 0; looks < kMostCollections; ++looks) {
+    if (!FarLine::is_usable() || header().leased.load(order::relaxed) == 0 || !take_role()) break;
+    MpscConsumer ring = consumer();
+    go_on(ring);
+    if (!leave_role()) break;
+    is_wanted = true;
+  }
+  return is_wanted;
 }
 
 // Who takes messages
@@ -178,7 +267,7 @@ bool SharedQueue::take_role() noexcept {
     spin_pause(0);
   }
   // It may have been given back since we looked, and then nobody would look for us.
-  std::uint32_t const word = header().consumer.fetch_or(kWanted, order::relaxed);
+  std::uint32_t const word = header().consumer.fetch_or(kWanted, order::release("D2"));
   return (word & ~kWanted) == 0 && try_take_role();
 }
 
@@ -192,7 +281,7 @@ bool SharedQueue::try_take_role() noexcept {
 
 /// True: somebody else wanted it.
 bool SharedQueue::leave_role() noexcept {
-  return (header().consumer.exchange(0, order::release("D2")) & kWanted) != 0;
+  return (header().consumer.exchange(0, order::acq_rel("D2")) & kWanted) != 0;
 }
 
 // Ends
@@ -228,6 +317,15 @@ bool SharedQueue::may_recover(std::uint32_t role, unsigned process) const noexce
          !domain_->is_member(holder - 1);
 }
 
+/// Also one that had begun and whose record was not taken yet.
+void SharedQueue::end_leases_of(unsigned process) noexcept {
+  for (Atomic<std::uint64_t>& lease : header().leases) {
+    if ((lease.load(order::relaxed) & 0xFF) == process + 1) lease.store(0, order::relaxed);
+  }
+  MpscConsumer ring = consumer();
+  go_on(ring);
+}
+
 bool SharedQueue::recover(unsigned process) noexcept {
   Atomic<std::uint32_t>& role = header().consumer;
   std::uint32_t word = role.load(order::relaxed);
@@ -235,9 +333,10 @@ bool SharedQueue::recover(unsigned process) noexcept {
       !role.compare_exchange_strong(word, self() | kWanted, order::acquire("D2"), order::relaxed)) {
     return false;
   }
-  MpscConsumer ring(this->ring(), shape_.capacity);
-  const Status status = ring.abort_claims_of(static_cast<MpscRing::Owner>(process + 1));
-  (void)leave_role();
+  const Status status = MpscConsumer(ring(), shape_.capacity)
+                            .abort_claims_of(static_cast<MpscRing::Owner>(process + 1));
+  end_leases_of(process);
+  if (leave_role()) (void)collect();
   if (status != Status::ok) close();
   header().senders.fetch_and(~(std::uint64_t{1} << process), order::release("D4"));
   data_.forget(process);

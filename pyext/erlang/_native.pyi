@@ -331,16 +331,21 @@ class ByteChannel(AsyncIterator[bytes]):
         messages at most. Return a list of at least one.
         """
     def receive_view(
-        self, timeout: float | None = None, *, timeout_ms: float | None = None
+        self,
+        timeout: float | None = None,
+        *,
+        timeout_ms: float | None = None,
+        in_place: bool = False,
     ) -> ByteView:
-        """As receive_bytes(), but return a ByteView, which does not copy large messages."""
+        """As receive_bytes(), but return a ByteView, which does not copy large messages; with
+        in_place none of 8 KiB between processes, either, and senders lack room until it goes."""
     def async_receive_bytes(self) -> ReceiveAwaitable[bytes]:
         """Take the oldest message; a coroutine that waits on the running asyncio loop.
 
         Cancelling it loses no message. Raises ByteChannelClosed.
         """
-    def async_receive_view(self) -> ReceiveAwaitable[ByteView]:
-        """As async_receive_bytes(), but return a ByteView, which does not copy large messages."""
+    def async_receive_view(self, *, in_place: bool = False) -> ReceiveAwaitable[ByteView]:
+        """As async_receive_bytes(), but return a ByteView, as receive_view() does."""
     def send_bytes(self, data: _BytesLike, timeout: float | None = None) -> bool:
         """Queue one message and return True; block while the channel is full, without the GIL.
 

@@ -30,15 +30,17 @@ PyMethodDef methods[] = {
      "Block for one message as receive_bytes() does, then take what else is queued, max_count\n"
      "messages at most. Return a list of at least one."},
     {"receive_view", method(byte_receive_view), METH_FASTCALL | METH_KEYWORDS,
-     "receive_view(timeout=None, *, timeout_ms=None)\n--\n\n"
-     "As receive_bytes(), but return a ByteView, which does not copy large messages."},
+     "receive_view(timeout=None, *, timeout_ms=None, in_place=False)\n--\n\n"
+     "As receive_bytes(), but return a ByteView, which does not copy large messages.\n\n"
+     "With in_place, one of a channel between processes that has 8 KiB or more is not copied,\n"
+     "either: senders do not get its room back, nor any behind it, until the view is released."},
     {"async_receive_bytes", byte_async_receive, METH_NOARGS,
      "async_receive_bytes()\n--\n\n"
      "Take the oldest message; a coroutine that waits on the running asyncio loop.\n\n"
      "Cancelling it loses no message. Raises ByteChannelClosed."},
-    {"async_receive_view", byte_async_receive_view, METH_NOARGS,
-     "async_receive_view()\n--\n\n"
-     "As async_receive_bytes(), but return a ByteView, which does not copy large messages."},
+    {"async_receive_view", method(byte_async_receive_view), METH_FASTCALL | METH_KEYWORDS,
+     "async_receive_view(*, in_place=False)\n--\n\n"
+     "As async_receive_bytes(), but return a ByteView, as receive_view() does."},
     {"send_bytes", method(byte_send), METH_FASTCALL | METH_KEYWORDS,
      "send_bytes(data, timeout=None)\n--\n\n"
      "Queue one message and return True; block while the channel is full, without the GIL.\n\n"

@@ -47,6 +47,8 @@ constexpr AwaitableOperation kAsyncReceive =
     receiving<received_bytes>("ByteChannel.async_receive_bytes");
 constexpr AwaitableOperation kAsyncReceiveView =
     receiving<received_view>("ByteChannel.async_receive_view");
+constexpr AwaitableOperation kAsyncReceiveInPlace =
+    receiving<received_view, AtEnd::raise_closed, true>("ByteChannel.async_receive_view");
 constexpr AwaitableOperation kAnext =
     receiving<received_bytes, AtEnd::stop_iteration>("ByteChannel.__anext__");
 
@@ -120,15 +122,28 @@ PyObject* byte_receive_many(PyObject* object, PyObject* const* args, Py_ssize_t 
 
 PyObject* byte_receive_view(PyObject* object, PyObject* const* args, Py_ssize_t count,
                             PyObject* keywords) {
-  return receive_as(received_view, "receive_view", object, args, count, keywords);
+  std::int64_t deadline_ns = kNoDeadline;
+  bool in_place = false;
+  if (!require_channel(as_channel(object)) ||
+      !parse_receive_view("receive_view", args, count, keywords, in_place, deadline_ns)) {
+    return nullptr;
+  }
+  Message message;
+  if (in_place) message.take_in_place();
+  return receive_into(message, received_view, object, deadline_ns);
 }
 
 PyObject* byte_async_receive(PyObject* object, PyObject*) {
   return receive_async(kAsyncReceive, object);
 }
 
-PyObject* byte_async_receive_view(PyObject* object, PyObject*) {
-  return receive_async(kAsyncReceiveView, object);
+PyObject* byte_async_receive_view(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                                  PyObject* keywords) {
+  bool in_place = false;
+  if (!parse_async_receive_view("async_receive_view", args, count, keywords, in_place)) {
+    return nullptr;
+  }
+  return receive_async(in_place ? kAsyncReceiveInPlace : kAsyncReceiveView, object);
 }
 
 PyObject* byte_anext(PyObject* object) { return receive_async(kAnext, object); }

@@ -21,7 +21,8 @@ PyObject* byte_receive_many(PyObject* object, PyObject* const* args, Py_ssize_t 
 PyObject* byte_receive_view(PyObject* object, PyObject* const* args, Py_ssize_t count,
                             PyObject* keywords);
 PyObject* byte_async_receive(PyObject* object, PyObject*);
-PyObject* byte_async_receive_view(PyObject* object, PyObject*);
+PyObject* byte_async_receive_view(PyObject* object, PyObject* const* args, Py_ssize_t count,
+                                  PyObject* keywords);
 PyObject* byte_anext(PyObject* object);
 PyObject* byte_iter(PyObject* object);
 

@@ -40,6 +40,12 @@ PyObject* receive_as(Received received, const char* function, PyObject* object,
     return nullptr;
   }
   Message message;
+  return receive_into(message, received, object, deadline_ns);
+}
+
+PyObject* receive_into(Message& message, Received received, PyObject* object,
+                       std::int64_t deadline_ns) {
+  const ChannelObject& self = as_channel(object);
   Status status = Status::empty;
   if (!receive_blocking(*self.state, *self.channel, message, deadline_ns, status)) return nullptr;
   if (status == Status::empty) {

@@ -20,6 +20,9 @@ using Received = PyObject* (*)(ModuleState& state, Channel& channel, Status stat
 /// Methods (timeout=None, *, timeout_ms=None), and without arguments.
 [[nodiscard]] PyObject* receive_as(Received received, const char* function, PyObject* object,
                                    PyObject* const* args, Py_ssize_t count, PyObject* keywords);
+/// The same, for arguments that were looked at, into an empty message.
+[[nodiscard]] PyObject* receive_into(Message& message, Received received, PyObject* object,
+                                     std::int64_t deadline_ns);
 [[nodiscard]] PyObject* try_receive_as(Received received, PyObject* object);
 
 // Coroutines
@@ -31,10 +34,11 @@ enum class AtEnd : std::uint8_t { raise_closed, stop_iteration };
 [[nodiscard]] WaitList& data_line(PyObject* source);
 void pass_on_data(const AwaitableObject& self);
 
-template <Received kReceived, AtEnd kAtEnd>
+template <Received kReceived, AtEnd kAtEnd, bool kInPlace>
 bool attempt_receive(AwaitableObject& self, bool in_line, PyObject** result) {
   Channel& channel = *as_channel(self.source).channel;
   Message message;
+  if (kInPlace) message.take_in_place();
   const Status status = in_line ? channel.receive_or_wait(message) : channel.try_receive(message);
   if (status == Status::empty) return false;
   if (kAtEnd == AtEnd::stop_iteration && status == Status::closed) {
@@ -45,9 +49,9 @@ bool attempt_receive(AwaitableObject& self, bool in_line, PyObject** result) {
   return true;
 }
 
-template <Received kReceived, AtEnd kAtEnd = AtEnd::raise_closed>
+template <Received kReceived, AtEnd kAtEnd = AtEnd::raise_closed, bool kInPlace = false>
 [[nodiscard]] constexpr AwaitableOperation receiving(const char* name) noexcept {
-  return {name, data_line, attempt_receive<kReceived, kAtEnd>, pass_on_data, nullptr};
+  return {name, data_line, attempt_receive<kReceived, kAtEnd, kInPlace>, pass_on_data, nullptr};
 }
 
 /// The coroutine, or nullptr and an exception is set.

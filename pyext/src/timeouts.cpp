@@ -46,6 +46,12 @@ bool deadline_of_milliseconds(PyObject* timeout_ms, std::int64_t& deadline_ns) {
   return milliseconds < 0 || deadline_after(milliseconds * 1e6, deadline_ns);
 }
 
+bool flag_of(PyObject* given, bool& flag) {
+  const int is_true = given == nullptr ? 0 : PyObject_IsTrue(given);
+  flag = is_true == 1;
+  return is_true >= 0;
+}
+
 /// The deadline of one of two spellings of a timeout, each nullptr if not given.
 bool deadline_of(const char* function, PyObject* timeout, PyObject* timeout_ms,
                  std::int64_t& deadline_ns) {
@@ -68,6 +74,24 @@ bool parse_receive(const char* function, PyObject* const* args, Py_ssize_t count
   return assign({function, args, count, keywords}, 1,
                 {{"timeout", &timeout}, {"timeout_ms", &timeout_ms}}) &&
          deadline_of(function, timeout, timeout_ms, deadline_ns);
+}
+
+bool parse_receive_view(const char* function, PyObject* const* args, Py_ssize_t count,
+                        PyObject* keywords, bool& in_place, std::int64_t& deadline_ns) {
+  if (count == 0 && keywords == nullptr) return true;
+  PyObject* timeout = nullptr;
+  PyObject* timeout_ms = nullptr;
+  PyObject* given = nullptr;
+  return assign({function, args, count, keywords}, 1,
+                {{"timeout", &timeout}, {"timeout_ms", &timeout_ms}, {"in_place", &given}}) &&
+         flag_of(given, in_place) && deadline_of(function, timeout, timeout_ms, deadline_ns);
+}
+
+bool parse_async_receive_view(const char* function, PyObject* const* args, Py_ssize_t count,
+                              PyObject* keywords, bool& in_place) {
+  PyObject* given = nullptr;
+  return assign({function, args, count, keywords}, 0, {{"in_place", &given}}) &&
+         flag_of(given, in_place);
 }
 
 bool parse_receive_many(const char* function, PyObject* const* args, Py_ssize_t count,

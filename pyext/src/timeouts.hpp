@@ -16,6 +16,11 @@ namespace penstock::python {
 [[nodiscard]] bool parse_receive(const char* function, PyObject* const* args, Py_ssize_t count,
                                  PyObject* keywords, std::int64_t& deadline_ns);
 /// (max_count, timeout=None, *, timeout_ms=None), where `max_count` stays as it is by default.
+[[nodiscard]] bool parse_receive_view(const char* function, PyObject* const* args, Py_ssize_t count,
+                                      PyObject* keywords, bool& in_place,
+                                      std::int64_t& deadline_ns);
+[[nodiscard]] bool parse_async_receive_view(const char* function, PyObject* const* args,
+                                            Py_ssize_t count, PyObject* keywords, bool& in_place);
 [[nodiscard]] bool parse_receive_many(const char* function, PyObject* const* args, Py_ssize_t count,
                                       PyObject* keywords, Py_ssize_t& max_count,
                                       std::int64_t& deadline_ns);

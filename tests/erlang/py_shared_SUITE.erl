@@ -20,13 +20,14 @@ groups() ->
     [{messages, [],
       [terms_cross, bytes_cross, a_loop_receives, everybody_waits_for_messages,
        everybody_waits_for_room, two_workers_without_erlang, workers_share_the_work,
-       large_messages, options]},
+       large_messages, read_in_place, options]},
      {handles, [],
       [a_channel_comes_back_as_itself, a_channel_is_kept_by_whoever_has_it, unshared_is_refused,
        a_refused_call_keeps_nothing, a_worker_forks, many_channels]},
      {ends, [],
       [closing_ends_everybody, the_last_sender_goes, a_killed_sender, a_killed_receiver,
-       kills_at_any_moment, a_stopped_receiver, more_workers_than_numbers, it_scribbles]}].
+       a_killed_reader, kills_at_any_moment, a_stopped_receiver, more_workers_than_numbers,
+       it_scribbles]}].
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(penstock),
@@ -170,6 +171,30 @@ large_messages(Config) ->
     ?assertEqual({error, too_large}, py_channel:send(Source, binary:copy(<<"x">>, 4_000_001))),
     ok = py_channel:close(Source),
     ?assertEqual({ok, length(Sizes)}, result(Echo)).
+
+read_in_place(Config) ->
+    Context = new(Config),
+    {ok, Source} = py_byte_channel:new(#{shared => true, max_size => 1 bsl 20}),
+    [begin
+         Bytes = rand:bytes(Size),
+         ok = py_byte_channel:send(Source, Bytes),
+         {ok, Size} = py:call(Context, ?CASES, Function, [Source]),
+         %% Its room is kept until it is released, if it was not copied.
+         #{size := Kept} = py_byte_channel:info(Source),
+         ?assertEqual(IsInPlace, Kept > 0),
+         ?assertEqual({ok, crypto:hash(sha256, Bytes)}, py:call(Context, ?CASES, hash_kept, [])),
+         {ok, none} = py:call(Context, ?CASES, release_kept, []),
+         ?assertMatch(#{size := 0}, py_byte_channel:info(Source))
+     end || {Size, IsInPlace} <- [{100, false}, {10_000, true}, {70_000, true}, {1_000_000, true}],
+            Function <- [keep_in_place, keep_in_place_on_loop]],
+    %% In the VM, and of channels that are not shared, it changes nothing.
+    {ok, Other} = py_byte_channel:new(),
+    [begin
+         ok = py_byte_channel:send(Each, binary:copy(<<"z">>, 20_000)),
+         {ok, 20_000} = py:call(py:context(1), ?CASES, keep_in_place, [Each]),
+         ?assertMatch(#{size := 0}, py_byte_channel:info(Each)),
+         {ok, none} = py:call(py:context(1), ?CASES, release_kept, [])
+     end || Each <- [Source, Other]].
 
 options(_Config) ->
     [?assertError(badarg, Module:new(Opts))
@@ -353,6 +378,30 @@ a_killed_receiver(Config) ->
          ok = py_context:stop(Other),
          {error, _} = result(Last)
      end || _ <- lists:seq(1, 5)].
+
+%% What it read in place was room that somebody waits for.
+a_killed_reader(Config) ->
+    {ok, Source} = py_byte_channel:new(#{shared => true, max_size => 65536}),
+    [begin
+         Reader = new(Config),
+         {ok, Pid} = py_context:os_pid(Reader),
+         ok = py_byte_channel:send(Source, binary:copy(<<"x">>, 60_000), ?TIMEOUT),
+         {ok, 60_000} = py:call(Reader, ?CASES, Function, [Source]),
+         fill(Source),
+         Last = binary:copy(<<"z">>, 1000),
+         Sending = eventually:worker(fun() -> py_byte_channel:send(Source, Last, ?TIMEOUT) end),
+         eventually:equal({0, 1}, fun() -> py_nif:debug_waiting(Source) end),
+         py_process_SUITE:kill(Pid),
+         ok = result(Sending),
+         {ok, Last} = py_byte_channel:recv(Source, ?TIMEOUT)
+     end || Function <- [keep_in_place, keep_in_place_on_loop]].
+
+%% Until there is no room although nothing is queued.
+fill(Source) ->
+    case py_byte_channel:send(Source, binary:copy(<<"y">>, 1000)) of
+        ok -> {ok, _} = py_byte_channel:recv(Source, 0), fill(Source);
+        busy -> ok
+    end.
 
 kills_at_any_moment(Config) ->
     {ok, Channel} = py_channel:new(#{shared => true, max_size => 4096}),

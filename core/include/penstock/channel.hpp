@@ -105,6 +105,8 @@ class Channel final : public Addressable {
   /// As try_receive, for somebody in line or about to sleep: closed, too, when no sender is left.
   [[nodiscard]] Status receive_or_wait(Message& message) noexcept;
 
+  /// Somebody has read what he took in place: its room is given back.
+  void collect() noexcept;
   /// For the thread that other processes call: somebody here may have waited long enough.
   void look_for_waiters() noexcept;
   /// A process that used this channel is dead (SharedStore::recover). Wakes everybody.
@@ -133,6 +135,7 @@ class Channel final : public Addressable {
   void wake_receivers() noexcept;
   [[nodiscard]] Status take(Message& message, bool* more) noexcept;
   [[nodiscard]] Status take_shared(Message& message, bool* more) noexcept;
+  void serve_wanting() noexcept;
   [[nodiscard]] Status take_or_wait(Message& message, bool* more) noexcept;
   [[nodiscard]] bool looks_ready() noexcept;
   void count_senders(int more) noexcept;

@@ -60,6 +60,10 @@ class Message {
   /// follows no address in them.
   void mark_foreign() noexcept { is_foreign_ = true; }
   [[nodiscard]] bool is_foreign() const noexcept { return is_foreign_; }
+  /// Says, of an empty one, that raw bytes need not be copied into it: it may refer to where they
+  /// lie, though other processes could change them there.
+  void take_in_place() noexcept { is_in_place_ = true; }
+  [[nodiscard]] bool is_in_place() const noexcept { return is_in_place_; }
 
   /// Drops contents, references and memory.
   void clear() noexcept;
@@ -80,6 +84,7 @@ class Message {
   bool owns_objects_ = false;
   bool is_local_ = false;
   bool is_foreign_ = false;
+  bool is_in_place_ = false;
   alignas(8) std::uint8_t inside_[kInside];
 };
 

@@ -303,6 +303,14 @@ class MpscConsumer : public MpscRing {
         head_(header_->head.load(order::relaxed) & kPositions),  // Only consumers write it.
         released_(head_) {}
 
+  /// Begins at `position`, and gives no room back: what lies before is still being read.
+  MpscConsumer(std::span<std::uint8_t> memory, std::uint64_t capacity,
+               std::uint64_t position) noexcept
+      : MpscRing(memory, capacity),
+        head_(position & kPositions),
+        released_(head_),
+        is_ahead_(true) {}
+
   /// The oldest record, in place, valid until consume(): ok, empty, closed (and drained) or
   /// corrupt.
   [[nodiscard]] Status peek(std::span<const std::uint8_t>* record) noexcept {
@@ -332,10 +340,27 @@ class MpscConsumer : public MpscRing {
   }
   /// Gives all consumed room back now, and wakes producers that sleep. Costs a fence.
   void release() noexcept {
-    if (head_ == released_) return;
-    header_->head.store(head_, order::release("P2"));
-    released_ = head_;
+    if (head_ != released_ && !is_ahead_) release_to(head_);
+  }
+  /// The same for what lies before `position`, which consume() has passed.
+  void release_to(std::uint64_t position) noexcept {
+    header_->head.store(position, order::release("P2"));
+    released_ = position;
     header_->space.notify();
+  }
+  /// From now on it gives no room back by itself: the record that was peeked is still to be read.
+  void keep() noexcept { is_ahead_ = true; }
+  /// Of the next record, or of the one that was peeked.
+  [[nodiscard]] std::uint64_t position() const noexcept { return head_; }
+  /// Bytes from the one that producers hold for the oldest to the end of the one that was peeked.
+  [[nodiscard]] std::uint64_t span_with_peeked() const noexcept {
+    std::uint64_t const head = header_->head.load(order::relaxed) & kPositions;
+    return distance(head, after(head_, step_)) * kGranule;
+  }
+  /// Whether `first` comes before `second`, of two that are not yet released.
+  [[nodiscard]] bool is_before(std::uint64_t first, std::uint64_t second) const noexcept {
+    std::uint64_t const head = header_->head.load(order::relaxed) & kPositions;
+    return distance(head, first) < distance(head, second);
   }
   [[nodiscard]] Status try_receive(std::span<std::uint8_t> room, std::size_t* bytes) noexcept {
     std::span<const std::uint8_t> record;
@@ -350,15 +375,13 @@ class MpscConsumer : public MpscRing {
 
   /// Whether peek() would find something, seen without it: a hint for others than the consumer.
   [[nodiscard]] bool has_record() const noexcept {
-    std::uint64_t const head = header_->head.load(order::relaxed) & kPositions;
-    std::uint64_t const entry = entries_[index(head)].load(order::relaxed);
-    return is_current(entry, head) && state_of(entry) != kClaimed;
+    std::uint64_t const entry = entries_[index(head_)].load(order::relaxed);
+    return is_current(entry, head_) && state_of(entry) != kClaimed;
   }
   /// How long the record that peek() would find is, rounded up; 0: it would find none. A hint, too.
   [[nodiscard]] std::uint64_t next_size() const noexcept {
-    std::uint64_t const head = header_->head.load(order::relaxed) & kPositions;
-    std::uint64_t const entry = entries_[index(head)].load(order::relaxed);
-    const bool is_there = is_current(entry, head) && state_of(entry) == kCommitted;
+    std::uint64_t const entry = entries_[index(head_)].load(order::relaxed);
+    const bool is_there = is_current(entry, head_) && state_of(entry) == kCommitted;
     return is_there ? granules_in(size_of(entry)) * kGranule : 0;
   }
   /// Bytes that are claimed and not consumed, in whole granules. A hint.
@@ -434,6 +457,7 @@ class MpscConsumer : public MpscRing {
 
   std::uint64_t head_;
   std::uint64_t released_;
+  bool is_ahead_ = false;
   std::uint64_t step_ = 0;
 };
 

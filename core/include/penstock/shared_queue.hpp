@@ -23,9 +23,13 @@ namespace penstock {
 ///         144   senders: marks of processes that could still send
 ///         256   consumer: number of the process that takes a message, plus 1, and bit 8: others
 ///               want to
+///         260   leased: not 0: some records are read where they lie
+///         264   next: then, position of the next record; else it is the ring's head
+///         272   leases: those records: position << 8 | number of the process, plus 1; 0: free
 ///         384   the ring
 ///
-/// Records are messages in portable form, or raw bytes.
+/// Records are messages in portable form, or raw bytes. Producers get room up to the oldest record
+/// that is still read.
 struct SharedHeader {
   std::uint32_t magic;
   std::uint32_t version;
@@ -35,7 +39,12 @@ struct SharedHeader {
   alignas(128) Atomic<std::uint64_t> data;
   Atomic<std::uint64_t> space;
   Atomic<std::uint64_t> senders;
+  static constexpr unsigned kLeases = 14;
   alignas(128) Atomic<std::uint32_t> consumer;
+  // Of who has that role, but that whoever reads a record ends its lease.
+  Atomic<std::uint32_t> leased;
+  Atomic<std::uint64_t> next;
+  Atomic<std::uint64_t> leases[kLeases];
 };
 static_assert(sizeof(SharedHeader) == 384);
 
@@ -65,7 +74,10 @@ static_assert(sizeof(PassedChannel) == 32);
 ///
 /// Edges, beside those of MpscRing and FarLine:
 ///   D2  who takes messages gives the role back by an exchange, release -> the next one takes it,
-///       acquire: the ring's head.
+///       acquire: the ring's head. Who finds it taken says so, release -> that exchange, acquire:
+///       the lease that was ended.
+///   D7  who has read a record in place stores 0 in its lease, release -> who has the role loads
+///       that, acquire, and then P2: no producer writes there before.
 ///   D4  set_sender takes a mark away, release -> has_sender loads the marks, acquire: what the
 ///       last one sent (as C2).
 class SharedQueue final : public SharedStore {
@@ -73,6 +85,8 @@ class SharedQueue final : public SharedStore {
   static constexpr std::uint64_t kDefaultSize = std::uint64_t{1} << 18;
   static constexpr std::uint64_t kMostSize = std::uint64_t{1} << 24;
   static constexpr std::uint64_t kLeastSize = 1024;
+  /// A message that is shorter is copied, also if it may be read in place.
+  static constexpr std::size_t kLeastInPlace = 8192;
 
   using OnGone = std::function<void(const Channel& channel)>;
 
@@ -109,8 +123,10 @@ class SharedQueue final : public SharedStore {
   [[nodiscard]] FarWaiters& data() noexcept override { return data_; }
   [[nodiscard]] FarWaiters& space() noexcept override { return space_; }
   [[nodiscard]] bool recover(unsigned process) noexcept override;
+  [[nodiscard]] bool collect() noexcept override;
 
  private:
+  class Leased;
   static constexpr std::uint32_t kWanted = 1U << 8;
 
   SharedQueue(Ref<Domain> domain, wire::Porter& porter, std::shared_ptr<const Segment> segment,
@@ -122,7 +138,12 @@ class SharedQueue final : public SharedStore {
   [[nodiscard]] std::uint64_t mark() const noexcept {
     return std::uint64_t{1} << domain_->number();
   }
-  [[nodiscard]] static Status take(MpscConsumer& ring, Message& message) noexcept;
+  [[nodiscard]] MpscConsumer consumer() const noexcept;
+  [[nodiscard]] Status take(Message& message) noexcept;
+  [[nodiscard]] bool take_in_place(MpscConsumer& ring, std::span<const std::uint8_t> record,
+                                   Message& message) noexcept;
+  void go_on(MpscConsumer& ring) noexcept;
+  void end_leases_of(unsigned process) noexcept;
   [[nodiscard]] bool may_recover(std::uint32_t role, unsigned process) const noexcept;
   [[nodiscard]] bool take_role() noexcept;
   [[nodiscard]] bool try_take_role() noexcept;

@@ -28,8 +28,9 @@ class SharedStore {
   [[nodiscard]] virtual Status push(const Message& message) noexcept = 0;
   /// Copies the oldest message out, into an empty one that is marked as foreign: ok, empty, closed
   /// (and drained), corrupt, or out_of_memory and it stays. empty is also said while another
-  /// process takes one. `*is_wanted`: somebody found us at it, and may sleep. A fence lies behind
-  /// the room that is given back. One thread of each process at a time.
+  /// process takes one. Or, if it may be, it is read in place. `*is_wanted`: somebody found us at
+  /// it, and may sleep. A fence lies behind the room that is given back. One thread of each process
+  /// at a time.
   [[nodiscard]] virtual Status pop(Message& message, bool* is_wanted) noexcept = 0;
   /// Hints.
   [[nodiscard]] virtual bool has_record() const noexcept = 0;
@@ -49,6 +50,8 @@ class SharedStore {
   [[nodiscard]] virtual FarWaiters& data() noexcept = 0;
   [[nodiscard]] virtual FarWaiters& space() noexcept = 0;
 
+  /// Gives back the room of what is no longer read in place. True: as `*is_wanted`. As pop().
+  [[nodiscard]] virtual bool collect() noexcept = 0;
   /// The process with that number is proved to be dead: what it had begun is undone. False: not
   /// now, a living one is taking a message. As pop().
   [[nodiscard]] virtual bool recover(unsigned process) noexcept = 0;

@@ -4,6 +4,7 @@
 import asyncio
 import ctypes
 import gc
+import hashlib
 import os
 import random
 import threading
@@ -74,6 +75,26 @@ def send_and_end(target):
 
 def try_bytes(source):
     return erlang.ByteChannel(source).try_receive_bytes()
+
+
+def keep_in_place(source):
+    kept.append(erlang.ByteChannel(source).receive_view(30, in_place=True))
+    return len(kept[-1])
+
+
+def keep_in_place_on_loop(source):
+    async def receive():
+        return await erlang.ByteChannel(source).async_receive_view(in_place=True)
+    kept.append(erlang.run(receive()))
+    return len(kept[-1])
+
+
+def hash_kept():
+    return hashlib.sha256(kept[-1]).digest()
+
+
+def release_kept():
+    kept.pop().release()
 
 
 def same(channel):
