@@ -2,6 +2,7 @@
 #include <erl_nif.h>
 
 #include "atoms.hpp"
+#include "counters.hpp"
 #include "guard.hpp"
 #include "nifs.hpp"
 #include "penstock/host.hpp"
@@ -131,6 +132,7 @@ int take_over(ErlNifEnv* env, void** priv_data) noexcept {
 
 int load(ErlNifEnv* env, void** priv_data, ERL_NIF_TERM /*info*/) noexcept {
   make_atoms(env);
+  publish_counters();
   return take_over(env, priv_data);
 }
 
