@@ -163,6 +163,16 @@ void Domain::add(Channel& channel) {
   channels_.push_back(&channel);
 }
 
+std::size_t Domain::list(std::vector<Ref<Channel>>& some, std::size_t most) {
+  some.reserve(most);
+  const std::lock_guard lock(mutex_);
+  for (Channel* const channel : channels_) {
+    if (some.size() == most) break;
+    if (channel->try_retain()) some.push_back(Ref<Channel>::steal(channel));
+  }
+  return channels_.size();
+}
+
 void Domain::remove(Channel& channel) noexcept {
   const std::lock_guard lock(mutex_);
   const auto found = std::find(channels_.begin(), channels_.end(), &channel);

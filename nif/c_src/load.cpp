@@ -110,6 +110,8 @@ ErlNifFunc functions[] = {
     {"output_close",                  0, guarded<output_close>,                  0},
 
     // Insight
+    {"context_stats",                 1, guarded<context_stats>,                 0},
+    {"node_stats",                    0, guarded<node_stats>,                    0},  // At most 1000 channels.
     {"debug_counters",                0, guarded<debug_counters>,                0},
     {"debug_fail_allocations",        1, guarded<debug_fail_allocations>,        0},
     {"debug_waiting",                 1, guarded<debug_waiting>,                 0},

@@ -66,6 +66,8 @@ class Domain final : public Object, public Bells {
   /// Channels whose waiters the others may call. One that goes is removed by its destructor.
   void add(Channel& channel);
   void remove(Channel& channel) noexcept;
+  /// Some of those that live, up to `most`; returns how many there are. Throws bad_alloc.
+  [[nodiscard]] std::size_t list(std::vector<Ref<Channel>>& some, std::size_t most);
 
  private:
   struct Bells;
