@@ -14,6 +14,8 @@ _CONTENTS: Final = {0: "terms", 1: "bytes"}
 _WANTED: Final = 1 << 8
 _SAMPLE: Final = 16
 """Records that say how long others are."""
+_SAMPLES: Final = 20
+"""Channels of which a look waits for records to pass."""
 _COUNTERS: Final = ("contexts", "calls", "channels", "buffers", "waiters", "event_loops",
                     "pinned_bytes", "atoms_created", "dropped_sends")
 
@@ -123,12 +125,14 @@ class Watch:
         self._pid = pid
         self._before: dict[tuple[int, str], _Positions] = {}
         self._now: dict[tuple[int, str], _Positions] = {}
+        self._samples = 0
 
     def look(self) -> Look:
         """CannotLook: it has ended, or is somebody else's."""
         found = segments.segments(self._pid)
         look = Look(self._pid, segments.name_of(self._pid) or "?", time.time())
         self._now = {}
+        self._samples = _SAMPLES
         seen: set[int] = set()
         for segment in found:
             try:
@@ -206,7 +210,9 @@ class Watch:
             walk = ring.walk(start, end)
             if walk.is_whole:
                 return (walk.records + len(walk.unfinished)) / seconds
-            mean = mean or ring.sample()
+            if mean is None and self._samples > 0:
+                self._samples -= 1
+                mean = ring.sample()
             return granules / mean / seconds if mean else None
 
         return Rates(added * Mpsc.granule / seconds, taken * Mpsc.granule / seconds,
