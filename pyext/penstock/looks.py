@@ -76,9 +76,10 @@ class LinkLook:
 
 @dataclass(frozen=True)
 class Member:
-    """A process that shares channels: its number, as it says its pid, and how often it was called
-    from its sleep, modulo 2^32."""
+    """A process that shares channels: the descriptor of the bells that it has one of, its number,
+    its pid as it says it, and how often it was called from its sleep, modulo 2^32."""
 
+    bells: int
     number: int
     pid: int
     name: str | None
@@ -154,7 +155,7 @@ class Watch:
             case "penstock-link":
                 look.links.append(self._link(memory))
             case "penstock-bells":
-                look.members += _members(memory.words)
+                look.members += _members(memory)
             case "penstock-node":
                 look.node = _node(memory.words)
             case _:
@@ -257,7 +258,8 @@ def _numbers(marks: int) -> list[int]:
     return [number for number in range(64) if marks >> number & 1]
 
 
-def _members(words: Words) -> list[Member]:
+def _members(memory: Mapped) -> list[Member]:
+    words = memory.words
     if words.size < BellsAt.stride * BellsAt.processes:
         raise Damaged(f"bells of {words.size} bytes")
     found = []
@@ -265,7 +267,8 @@ def _members(words: Words) -> list[Member]:
         at = BellsAt.stride * number
         pid = words.u32(at + BellsAt.pid)
         if pid != 0:
-            found.append(Member(number, pid, segments.name_of(pid), words.u32(at + BellsAt.rings)))
+            found.append(Member(memory.segment.descriptor, number, pid, segments.name_of(pid),
+                                words.u32(at + BellsAt.rings)))
     return found
 
 

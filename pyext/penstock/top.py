@@ -217,6 +217,7 @@ def _links(links: list[LinkLook]) -> list[str]:
 def _members(look: Look) -> list[str]:
     if not look.members:
         return []
-    return table(("number", "pid", "bell", "process"),
-                 [(str(each.number), str(each.pid), str(each.bell), each.name or "has ended")
+    return table(("bells", "number", "pid", "calls", "process"),
+                 [(str(each.bells), str(each.number), str(each.pid), str(each.bell),
+                   each.name or "has ended")
                   for each in look.members])

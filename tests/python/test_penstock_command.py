@@ -9,6 +9,7 @@ import fcntl
 import json
 import mmap
 import os
+import pty
 import random
 import re
 import resource
@@ -16,6 +17,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -351,6 +353,28 @@ def test_top_ends_with_its_process(memfds: Memfds) -> None:
         top.stdout.read()
         assert top.stderr.read() == f"penstock top: there is no process {child.pid}\n"
     assert top.returncode == 1
+
+
+def test_top_is_live_on_a_terminal(channel: Memory) -> None:
+    """It redraws, and `q` ends it, with the terminal as it was."""
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    with subprocess.Popen(
+            [sys.executable, "-B", "-m", "penstock", "top", str(os.getpid()), "--interval", "0.01"],
+            stdin=theirs, stdout=theirs, stderr=theirs,
+            env=os.environ | {"PYTHONPATH": PACKAGE, "COLUMNS": "60", "LINES": "40"}) as process:
+        seen = b""
+        while seen.count(b"\x1b[H\x1b[J") < 3:
+            seen += os.read(ours, 65536)
+        os.write(ours, b"q")
+        while b"\x1b[?1049l" not in seen:
+            seen += os.read(ours, 65536)
+        assert process.wait(60) == 0
+    assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)
+    assert re.search(rb"\n *\d+ +terms +0% ", seen)
+    assert max(map(len, re.split(rb"(?:\x1b\[[?0-9]*\w)+|\r\n", seen))) <= 60
 
 
 def test_no_such_process() -> None:
