@@ -5,11 +5,12 @@ DIR ?=
 STEP ?=
 APP ?= flaskapp:app
 PORT ?= 8080
+PREFIX ?= /usr/local
 PYTHON ?= /usr/bin/python3
 export PENSTOCK_PYTHON = $(PYTHON)
 run = scripts/deps && /usr/bin/python3 -B scripts/run.py
 
-.PHONY: help demo serve test bench docs-check deps build clean
+.PHONY: help demo serve test bench docs-check deps build install clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +20,7 @@ help:
 	@echo "make bench             measure, and record the results in perf/"
 	@echo "make docs-check        execute the snippets of README.md and docs/"
 	@echo "make build             the NIF, the Python package and the Erlang application"
+	@echo "make install [PREFIX=/usr/local]   the command penstock and the Python packages"
 	@echo "make deps              install what is needed from Debian's packages"
 	@echo "make clean             remove everything that was built"
 	@echo "PYTHON=/path/to/python3 with any of them: another Python (3.11 or newer, shared libpython)"
@@ -42,6 +44,9 @@ docs-check:
 
 build:
 	@$(run) build
+
+install:
+	@$(run) install "$(PREFIX)"
 
 deps:
 	@scripts/deps

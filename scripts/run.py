@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""run.py test [STEP ...] | build | demo [DIR] | serve APP PORT | bench: what the Makefile calls.
+"""run.py test [STEP ...] | build | install PREFIX | demo [DIR] | serve APP PORT | bench: what the
+Makefile calls.
 
 `test` takes every step, or those named and what they need, and ends with one line
 `N passed, N failed, N skipped`; its exit status is 1 if anything failed. The whole output of each
@@ -54,6 +55,15 @@ def build_only() -> int:
     return 1 if Run([build.application()]).all().failed else 0
 
 
+def install(prefix: str) -> int:
+    """What `build` has built, below the prefix (and DESTDIR)."""
+    if build_only():
+        return 1
+    return subprocess.run(["cmake", "--install", ROOT / "_build/native", "--prefix",
+                           os.path.abspath(prefix), "--component", "python"],
+                          stdout=subprocess.DEVNULL).returncode
+
+
 def demo(arguments: list[str]) -> int:
     if build_only():
         return 1
@@ -97,6 +107,8 @@ def main(arguments: list[str]) -> int:
             return test(names)
         case ["build"]:
             return build_only()
+        case ["install", prefix]:
+            return install(prefix)
         case ["demo", *rest]:
             return demo(rest)
         case ["serve", app, port]:

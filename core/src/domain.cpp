@@ -2,6 +2,7 @@
 #include "penstock/domain.hpp"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -16,16 +17,17 @@ namespace penstock {
 
 namespace {
 
-constexpr std::size_t kLine = 128;
 /// A living process that was stopped while it took a message keeps others from recovering.
 constexpr std::int64_t kRetry_ns = 5'000'000;
 
 }  // namespace
 
 struct Domain::Bells {
-  struct alignas(kLine) Bell {
+  struct alignas(kBellStride) Bell {
     Atomic<std::uint32_t> rings;
+    Atomic<std::uint32_t> pid;  // Of the process with that number. For people.
   };
+  static_assert(sizeof(Bell) == kBellStride && offsetof(Bell, pid) == kPidOffset);
   Bell of[kMost];
 };
 
@@ -37,7 +39,8 @@ Domain::Domain(Segment segment, unsigned number) noexcept
 Domain::~Domain() = default;
 
 Ref<Domain> Domain::create() {
-  auto domain = Ref<Domain>::steal(new Domain(Segment::create_shared(sizeof(Bells)), 0));
+  auto domain =
+      Ref<Domain>::steal(new Domain(Segment::create_shared(sizeof(Bells), "penstock-bells"), 0));
   domain->start();
   return domain;
 }
@@ -51,6 +54,7 @@ Ref<Domain> Domain::join(int descriptor, unsigned number) {
 }
 
 void Domain::start() {
+  bells_.of[number_].pid.store(static_cast<std::uint32_t>(getpid()), order::relaxed);
   static const int watches_forks = pthread_atfork(nullptr, nullptr, FarLine::note_fork);
   if (watches_forks != 0) throw std::bad_alloc();
   const auto body = [](void* of) -> void* {
@@ -129,6 +133,7 @@ bool Domain::recover(std::uint64_t dead) noexcept {
       if (!channel->recover(number)) is_undone = false;
     }
     if (is_undone) {
+      bells_.of[number].pid.store(0, order::relaxed);
       dead_.fetch_and(~mark, order::relaxed);
       numbers_.fetch_and(~mark, order::release("D5"));
     } else {
@@ -156,6 +161,16 @@ bool Domain::collect() noexcept {
 void Domain::add(Channel& channel) {
   const std::lock_guard lock(mutex_);
   channels_.push_back(&channel);
+}
+
+std::size_t Domain::list(std::vector<Ref<Channel>>& some, std::size_t most) {
+  some.reserve(most);
+  const std::lock_guard lock(mutex_);
+  for (Channel* const channel : channels_) {
+    if (some.size() == most) break;
+    if (channel->try_retain()) some.push_back(Ref<Channel>::steal(channel));
+  }
+  return channels_.size();
 }
 
 void Domain::remove(Channel& channel) noexcept {

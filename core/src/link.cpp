@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <iterator>
 #include <new>
 #include <system_error>
@@ -45,6 +46,13 @@ constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
 }  // namespace
 
 std::size_t Link::bytes() noexcept { return sizeof(Header) + 2 * SpscRing::bytes_for(kCapacity); }
+
+Link::Layout Link::layout() noexcept {
+  std::size_t const rings = sizeof(Header);
+  return {{0, sizeof(End)},
+          {offsetof(End, wants_room), sizeof(End) + offsetof(End, wants_room)},
+          {rings + SpscRing::bytes_for(kCapacity), rings}};
+}
 
 namespace {
 

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <system_error>
 
+#include "penstock/shim.hpp"
+
 #ifndef MFD_NOEXEC_SEAL  // Kernel 6.3; glibc 2.36 does not know it.
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
@@ -29,15 +31,20 @@ std::size_t whole_pages(std::size_t bytes) {
   return (bytes + page - 1) / page * page;
 }
 
-int open_memfd() {
+int open_memfd(const char* name) {
   constexpr unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-  int descriptor = memfd_create("penstock", flags | MFD_NOEXEC_SEAL);
-  if (descriptor < 0 && errno == EINVAL) descriptor = memfd_create("penstock", flags);
+  int descriptor = memfd_create(name, flags | MFD_NOEXEC_SEAL);
+  if (descriptor < 0 && errno == EINVAL) descriptor = memfd_create(name, flags);
   if (descriptor < 0) fail("memfd_create");
   return descriptor;
 }
 
+/// A statistic.
+constinit Atomic<std::int64_t> shared_bytes_here{0};
+
 }  // namespace
+
+std::int64_t Segment::shared_bytes() noexcept { return shared_bytes_here.load(order::relaxed); }
 
 Segment Segment::create_private(std::size_t bytes) {
   Segment segment;
@@ -45,10 +52,10 @@ Segment Segment::create_private(std::size_t bytes) {
   return segment;
 }
 
-Segment Segment::create_shared(std::size_t bytes) {
+Segment Segment::create_shared(std::size_t bytes, const char* name) {
   std::size_t const size = whole_pages(bytes);
   Segment segment;
-  segment.descriptor_ = open_memfd();
+  segment.descriptor_ = open_memfd(name);
   // Grows the file, and reserves its pages.
   int error = EINTR;
   while (error == EINTR) {
@@ -80,6 +87,8 @@ void Segment::map(int descriptor, std::size_t bytes) {
   void* const address = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, descriptor, 0);
   if (address == MAP_FAILED) fail("mmap of a segment");
   memory_ = {static_cast<std::uint8_t*>(address), bytes};
+  is_shared_ = descriptor >= 0;
+  if (is_shared_) shared_bytes_here.fetch_add(static_cast<std::int64_t>(bytes), order::relaxed);
   // A forked child of ours has no business here.
   if (madvise(address, bytes, MADV_DONTFORK) != 0) fail("madvise of a segment");
 }
@@ -89,8 +98,11 @@ void Segment::close_descriptor() noexcept {
 }
 
 Segment::~Segment() {
-  if (!memory_.empty()) munmap(memory_.data(), memory_.size());
   close_descriptor();
+  if (memory_.empty()) return;
+  munmap(memory_.data(), memory_.size());
+  if (!is_shared_) return;
+  shared_bytes_here.fetch_sub(static_cast<std::int64_t>(memory_.size()), order::relaxed);
 }
 
 }  // namespace penstock

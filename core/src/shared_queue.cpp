@@ -13,8 +13,6 @@ namespace penstock {
 
 namespace {
 
-constexpr std::uint32_t kMagic = 0x6E616863;  // "chan" in memory on x86-64.
-constexpr std::uint32_t kVersion = 1;
 /// Looks at the role of who takes messages before it is taken for held by somebody who sleeps.
 constexpr unsigned kLooks = 500;
 /// Others may want the role as often as they like; nobody is kept for ever.
@@ -81,10 +79,11 @@ Ref<Channel> SharedQueue::create(Ref<Domain> domain, wire::Porter& porter, std::
   if (max_size == 0) max_size = kDefaultSize;
   if (max_size > kMostSize) throw std::system_error(EINVAL, std::generic_category(), "max_size");
   const SharedShape shape{capacity_for(max_size), max_size, static_cast<std::uint32_t>(content)};
-  auto segment = std::make_shared<const Segment>(Segment::create_shared(bytes_for(shape.capacity)));
+  auto segment = std::make_shared<const Segment>(
+      Segment::create_shared(bytes_for(shape.capacity), "penstock-channel"));
   auto* const header = new (segment->memory().data()) SharedHeader{};
-  header->magic = kMagic;
-  header->version = kVersion;
+  header->magic = SharedHeader::kMagic;
+  header->version = SharedHeader::kVersion;
   header->capacity = shape.capacity;
   header->max_size = max_size;
   header->content = shape.content;
@@ -98,7 +97,7 @@ std::shared_ptr<const Segment> SharedQueue::map(int descriptor, const SharedShap
   segment->close_descriptor();
   const auto* const header =
       std::launder(reinterpret_cast<const SharedHeader*>(segment->memory().data()));
-  if (header->magic != kMagic || header->version != kVersion ||
+  if (header->magic != SharedHeader::kMagic || header->version != SharedHeader::kVersion ||
       !MpscRing::attach(segment->memory().subspan(sizeof(SharedHeader)), shape.capacity)) {
     throw std::system_error(EINVAL, std::generic_category(), "a shared channel");
   }

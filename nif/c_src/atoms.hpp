@@ -11,20 +11,23 @@ namespace penstock::nif {
 #define PENSTOCK_ATOMS(atom) \
   atom(accept_failed) atom(answered) atom(async_result) atom(atom_limit) atom(atoms_created) \
   atom(bitstring) atom(buffers) atom(busy) atom(bytes) atom(call) atom(calls) \
-  atom(cancelled) atom(channels) atom(close_failed) atom(closed) atom(connect_failed) \
-  atom(content_length) atom(context_died) atom(contexts) atom(corrupt) atom(dropped_sends) \
+  atom(cancelled) atom(capacity) atom(channels) atom(close_failed) atom(closed) atom(connect_failed) \
+  atom(content) atom(content_length) atom(context_died) atom(contexts) atom(corrupt) \
+  atom(descriptor) atom(dropped_sends) \
   atom(empty) atom(enomem) atom(error) atom(eval) atom(event_loops) atom(exec) atom(fired) \
-  atom(free_threaded) atom(improper_list) atom(infinity) atom(internal) atom(interpreters) \
+  atom(free_threaded) atom(from_worker) atom(has_more) atom(improper_list) atom(infinity) atom(internal) atom(interpreters) \
   atom(invalid_address) atom(invalid_buffer) atom(invalid_callback_id) atom(invalid_channel) \
   atom(invalid_fd) atom(invalid_fd_ref) atom(invalid_loop) atom(invalid_timer) atom(limit) \
-  atom(max_size) atom(no_reader) atom(none) atom(not_shared) atom(ok) atom(others) atom(owngil) \
+  atom(link) atom(max_size) atom(no_reader) atom(none) atom(not_shared) atom(ok) \
+  atom(others) atom(output) atom(owngil) \
   atom(penstock_forward) atom(penstock_ready) atom(penstock_stopped) atom(pinned) atom(pinned_bytes) \
   atom(pipe_failed) atom(py_event) atom(py_forwarder) atom(python) atom(read) \
   atom(read_failed) atom(recvfrom_failed) atom(remote) atom(select_failed) atom(sendto_failed) \
-  atom(setsockopt_failed) atom(size) atom(socket_failed) atom(spawn) atom(stopped) \
-  atom(system_limit) atom(task) atom(thread) atom(timer) atom(too_deep) atom(too_large) \
+  atom(setsockopt_failed) atom(shared_bytes) atom(shared_channels) atom(shared_count) \
+  atom(size) atom(socket_failed) atom(spawn) atom(stopped) \
+  atom(system_limit) atom(task) atom(terms) atom(thread) atom(timer) atom(to_worker) atom(too_deep) atom(too_large) \
   atom(too_long) atom(traceback) atom(undefined) atom(unhashable_key) atom(unsupported) \
-  atom(version) atom(wait) atom(waiters) atom(worker) atom(would_block) atom(write) \
+  atom(version) atom(wait) atom(waiters) atom(waiting_for_data) atom(waiting_for_space) atom(worker) atom(would_block) atom(write) \
   atom(write_failed) atom(written)
 // clang-format on
 

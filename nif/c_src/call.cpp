@@ -82,6 +82,7 @@ NifCall::NifCall(const ErlNifPid& caller, ERL_NIF_TERM reference, Resource<Conte
       reference_(reference),
       context_(std::move(context)),
       as_(as) {
+  context_->begin_call();
   if (as_ == AnswerAs::async_result) context_->enlist(*this);
 }
 
@@ -90,8 +91,15 @@ NifCall::~NifCall() {
   lose();
 }
 
+bool NifCall::cancel() noexcept {
+  const bool is_ours = Call::cancel();
+  if (is_ours) context_->end_call();
+  return is_ours;
+}
+
 void NifCall::lose() noexcept {
   if (!abandon()) return;
+  context_->end_call();
   const AnswerEnv env;
   send(env.get(),
        make_error(env.get(), enif_make_tuple2(env.get(), atoms().context_died, atoms().stopped)),
@@ -102,6 +110,7 @@ bool NifCall::watch_caller() noexcept { return context_->watch(process_); }
 
 void NifCall::finish_with(ERL_NIF_TERM result) noexcept {
   if (!abandon()) return;
+  context_->end_call();
   const AnswerEnv env;
   send(env.get(), enif_make_copy(env.get(), result), kUnknownSize);
 }
@@ -112,6 +121,7 @@ bool NifCall::look_out(ErlNifEnv* env, std::int64_t for_ns, ERL_NIF_TERM* result
 }
 
 void NifCall::answer(Outcome outcome, const Message& message) noexcept {
+  context_->end_call();
   if (as_ == AnswerAs::nothing) return;
   const Awaited* const awaited = Awaited::of(*this);
   const AnswerEnv scope;

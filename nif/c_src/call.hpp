@@ -27,6 +27,8 @@ class NifCall final : public Call {
                                            AnswerAs as);
 
   [[nodiscard]] bool watch_caller() noexcept override;
+  /// As Call::cancel().
+  [[nodiscard]] bool cancel() noexcept;
   /// Answers with {ok, Term} or {error, Term}, a term of any environment, unless the call was
   /// answered or cancelled.
   void finish_with(ERL_NIF_TERM result) noexcept;

@@ -7,6 +7,7 @@
 
 #include "counters.hpp"
 #include "penstock/context.hpp"
+#include "penstock/ring_layout.hpp"
 #include "resource.hpp"
 
 namespace penstock::nif {
@@ -35,6 +36,16 @@ class ContextResource {
            0;
   }
 
+  /// Calls in the hands of the context, queued or running: each begins once, and ends once when it
+  /// is answered, or given up. Any thread.
+  void begin_call() noexcept { begun_.fetch_add(1, order::relaxed); }
+  void end_call() noexcept { ended_.fetch_add(1, order::relaxed); }
+  [[nodiscard]] std::uint64_t calls() const noexcept {
+    std::uint64_t const ended = ended_.load(order::relaxed);  // First, as they are later.
+    std::uint64_t const begun = begun_.load(order::relaxed);
+    return begun > ended ? begun - ended : 0;
+  }
+
   /// A task in the hands of the context, until it is gone: nobody monitors the context to learn
   /// that it died.
   void enlist(NifCall& call) noexcept;
@@ -49,9 +60,12 @@ class ContextResource {
 
   const Ref<Context> context_;
   const ErlNifPid owner_;
+  Atomic<std::uint64_t> begun_{0};  // Callers write it.
   Atomic<std::uint32_t> lock_{0};
   NifCall* tasks_ = nullptr;  // Guarded by the lock.
   [[no_unique_address]] Counted<&Counters::contexts> counted_;
+  std::uint8_t apart_[kSharedLine] = {};
+  Atomic<std::uint64_t> ended_{0};  // Threads that answer write it.
 };
 
 }  // namespace penstock::nif

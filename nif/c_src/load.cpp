@@ -2,6 +2,7 @@
 #include <erl_nif.h>
 
 #include "atoms.hpp"
+#include "counters.hpp"
 #include "guard.hpp"
 #include "nifs.hpp"
 #include "penstock/host.hpp"
@@ -109,6 +110,8 @@ ErlNifFunc functions[] = {
     {"output_close",                  0, guarded<output_close>,                  0},
 
     // Insight
+    {"context_stats",                 1, guarded<context_stats>,                 0},
+    {"node_stats",                    0, guarded<node_stats>,                    0},  // At most 1000 channels.
     {"debug_counters",                0, guarded<debug_counters>,                0},
     {"debug_fail_allocations",        1, guarded<debug_fail_allocations>,        0},
     {"debug_waiting",                 1, guarded<debug_waiting>,                 0},
@@ -131,6 +134,7 @@ int take_over(ErlNifEnv* env, void** priv_data) noexcept {
 
 int load(ErlNifEnv* env, void** priv_data, ERL_NIF_TERM /*info*/) noexcept {
   make_atoms(env);
+  publish_counters();
   return take_over(env, priv_data);
 }
 

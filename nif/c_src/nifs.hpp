@@ -39,6 +39,8 @@ Body create_test_tcp_listener, accept_test_tcp, connect_test_tcp;
 Body create_test_udp_socket, sendto_test_udp, recvfrom_test_udp, set_udp_broadcast;
 // output_nifs.cpp
 Body output_open, output_close;
+// stats_nifs.cpp
+Body context_stats, node_stats;
 // debug_nifs.cpp
 Body debug_counters, debug_fail_allocations, debug_waiting;
 

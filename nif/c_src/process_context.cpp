@@ -70,7 +70,7 @@ ProcessContext::Parts ProcessContext::start_process(const WorkerCommand& command
   parts.membership = std::make_unique<Membership>(vm);
   SocketPair bell(SOCK_STREAM);
   SocketPair passing(SOCK_SEQPACKET);
-  Segment segment = Segment::create_shared(Link::bytes());
+  Segment segment = Segment::create_shared(Link::bytes(), "penstock-link");
   parts.process = std::make_unique<WorkerProcess>(command, bell.theirs.get());
   const int to_worker = bell.ours.get();
   const int passed[] = {segment.descriptor(), vm.domain->descriptor(), passing.theirs.get()};

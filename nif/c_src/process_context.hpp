@@ -53,6 +53,7 @@ class ProcessContext final : public Context, private wire::Porter {
   void stop() noexcept override;
   void kill() noexcept override;
 
+  [[nodiscard]] Link::Fill link_fill() const noexcept { return link_->fill(); }
   [[nodiscard]] pid_t pid() const noexcept { return process_->pid(); }
 
  private:

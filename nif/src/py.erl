@@ -29,7 +29,7 @@
 -export([async_call/3, async_call/4, await/1, await/2, async_await/1, async_await/2,
          async_gather/1, async_gather/2]).
 -export([register_function/2, register_function/3, unregister_function/1]).
--export([interrupt/1, version/0]).
+-export([interrupt/1, version/0, stats/0]).
 -export([part/2]).  % For py_loop.
 -export_type([name/0, code/0, options/0, result/0, error/0]).
 
@@ -297,6 +297,15 @@ version() ->
         <<>> -> {error, not_started};
         Version -> {ok, Version}
     end.
+
+%% @doc What Penstock is doing on this node, for whoever operates it: see {@link py_stats:stats()}.
+%%
+%% It is read from tables and memory, and nobody is asked: a context that is busy, whose process is
+%% stopped, or that has just died holds nothing up. So the numbers are of slightly different
+%% moments. With the application stopped there are no contexts and no loops.
+-spec stats() -> py_stats:stats().
+stats() ->
+    py_stats:stats().
 
 in_pool(Operation, Arguments) ->
     case py_context_router:get_context() of

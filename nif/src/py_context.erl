@@ -11,8 +11,8 @@
 -export([new/0, new/1, start_link/2, stop/1, mode/1, os_pid/1]).
 -export([call/4, call/5, eval/2, eval/3, exec/2]).
 -export([request/4, submit/4, interrupt/1]).
--export([start_link/1, create_table/0, lookup/1, remote/1, at/1, forget/2, announce_stop/0,
-         stop_all/0]).
+-export([start_link/1, create_table/0, lookup/1, remote/1, at/1, all/0, restarts/1, forget/2,
+         announce_stop/0, stop_all/0]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([result/0, place/0, mode/0, kind/0, opts/0]).
 
@@ -50,7 +50,7 @@
                 timer = none :: reference() | none}).
 
 %% {pid(), Native | none}, {{index, I}, pid()}, {{mode, pid()}, Mode}, {{os_pid, pid()}, Number},
-%% {{restarts, pid()}, true}, {{kills, pid()}, true}, {stop_by, Milliseconds}
+%% {{restarts, pid()}, Number}, {{kills, pid()}, true}, {stop_by, Milliseconds}
 -define(TABLE, py_contexts).
 %% How long a thread may take to end before it is left to itself.
 -define(PATIENCE_MS, 2000).
@@ -336,6 +336,22 @@ at(Index) ->
         [] -> error
     end.
 
+%% @private All that there are, by their places.
+-spec all() -> [{place(), pid()}].
+all() ->
+    case ets:whereis(?TABLE) of
+        undefined -> [];
+        Table -> ets:select(Table, [{{{index, '$1'}, '$2'}, [], [{{'$1', '$2'}}]}])
+    end.
+
+%% @private How often another process took the place of one that ended. `error': none ever does.
+-spec restarts(pid()) -> {ok, non_neg_integer()} | error.
+restarts(Context) ->
+    case rows({restarts, Context}) of
+        [{_, Number}] -> {ok, Number};
+        [] -> error
+    end.
+
 %% @private From here on a thread that ends is what is wanted.
 -spec announce_stop() -> ok.
 announce_stop() ->
@@ -400,7 +416,7 @@ start_thread(Index, Kind) ->
 
 about({process, Opts}) ->
     [{{mode, self()}, process}]
-        ++ [{{restarts, self()}, true} || py_worker:restarts(Opts)]
+        ++ [{{restarts, self()}, 0} || py_worker:restarts(Opts)]
         ++ [{{kills, self()}, true} || py_worker:kills(Opts)];
 about(Mode) ->
     [{{mode, self()}, Mode}].
@@ -468,6 +484,7 @@ start_again(#state{start = Start, waiting = Waiting} = State) ->
     case Start(Ended) of
         {ok, Native, More} ->
             true = ets:insert(?TABLE, [{self(), Native} | More]),
+            _ = ets:update_counter(?TABLE, {restarts, self()}, 1),
             lists:foreach(fun(From) -> gen_server:reply(From, ok) end, lists:reverse(Waiting)),
             State#state{native = Native, ended = Ended, waiting = [], started = now_ms()};
         {error, Reason} ->

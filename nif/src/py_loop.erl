@@ -10,7 +10,7 @@
 -module(py_loop).
 -behaviour(gen_server).
 
--export([start_link/1, create_table/0, configure/3, pool_size/0, finish/0, reference/1]).
+-export([start_link/1, create_table/0, configure/3, pool_size/0, finish/0, reference/1, all/0]).
 -export([run/5, create_task/6, spawn_task/5, await/2, eval/4, exec/3]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 -export_type([key/0, opts/0]).
@@ -175,6 +175,14 @@ reference(Key) ->
     case rows(Key) of
         [{_, Native, _}] -> {ok, Native};
         [] -> {error, not_available}
+    end.
+
+%% @doc The contexts of all loops that run.
+-spec all() -> [{pid(), key()}].
+all() ->
+    case ets:whereis(?TABLE) of
+        undefined -> [];
+        Table -> ets:select(Table, [{{'$1', '_', '$2'}, [], [{{'$2', '$1'}}]}])
     end.
 
 rows(Native) when is_reference(Native) ->

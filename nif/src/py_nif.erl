@@ -28,6 +28,7 @@
          create_test_tcp_listener/1, accept_test_tcp/1, connect_test_tcp/2,
          create_test_udp_socket/1, sendto_test_udp/4, recvfrom_test_udp/2, set_udp_broadcast/2]).
 -export([output_open/3, output_close/0]).
+-export([context_stats/1, node_stats/0]).
 -export([debug_counters/0, debug_fail_allocations/1, debug_waiting/1, priv_dir/0]).
 -export_type([channel/0, buffer/0, waiter/0, context/0, call/0, operation/0,
               event_loop/0, event_fd/0, event_timer/0, unsupported/0, send_error/0,
@@ -54,6 +55,7 @@
        create_test_tcp_listener/1, accept_test_tcp/1, connect_test_tcp/2,
        create_test_udp_socket/1, sendto_test_udp/4, recvfrom_test_udp/2, set_udp_broadcast/2]).
 -nifs([output_open/3, output_close/0]).
+-nifs([context_stats/1, node_stats/0]).
 -nifs([debug_counters/0, debug_fail_allocations/1, debug_waiting/1]).
 -on_load(load/0).
 
@@ -482,6 +484,19 @@ output_open(_Channel, _Logs, _Text) -> erlang:nif_error(not_loaded).
 output_close() -> erlang:nif_error(not_loaded).
 
 %% Insight
+
+%% @doc How many calls a context has in its hands, and what lies in the memory that it shares with
+%% its process, if it has one: bytes each way, and whether more waits for room here. Asks nobody.
+-spec context_stats(context()) ->
+    #{calls := non_neg_integer(), link => py_stats:link_stats()}.
+context_stats(_Context) -> erlang:nif_error(not_loaded).
+
+%% @doc What the VM shares with other processes: bytes, and of at most 1000 channels how they are;
+%% and how much of Python's output waits. Asks nobody.
+-spec node_stats() ->
+    #{shared_bytes := non_neg_integer(), shared_count := non_neg_integer(),
+      shared_channels := [py_stats:channel_stats()], output := none | py_stats:output_stats()}.
+node_stats() -> erlang:nif_error(not_loaded).
 
 %% @doc What is alive in the library: `channels' and `buffers' that Erlang refers to, `waiters',
 %% `calls', `contexts', `event_loops' of Erlang, `pinned_bytes' of large binaries that queues and

@@ -465,6 +465,10 @@ def _serve_worker(socket: int, /) -> None:
     """Run what the VM at the other end of the socket, a descriptor, asks for, until it says that
     this is enough. If the VM is gone the process ends at once. Only in the main thread, once."""
 
+# For the command `penstock`.
+def _layout() -> dict[str, dict[str, int]]: ...
+def _try_io_uring() -> int: ...
+
 def _note_output() -> None:
     """The call that runs on this thread, if any, has written something."""
 

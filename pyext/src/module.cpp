@@ -13,6 +13,7 @@
 #include "channel_object.hpp"
 #include "functions.hpp"
 #include "inbox_waiter.hpp"
+#include "layout.hpp"
 #include "loop_core.hpp"
 #include "loop_endpoint.hpp"
 #include "markers.hpp"
@@ -124,6 +125,7 @@ int execute(PyObject* module) {
       add_stream_read_types(module, *state) &&
       PyModule_AddFunctions(module, output_functions) == 0 &&
       PyModule_AddFunctions(module, worker_functions) == 0 &&
+      PyModule_AddFunctions(module, layout_functions) == 0 &&
       PyModule_AddObjectRef(
           module, "is_main_interpreter",
           PyInterpreterState_Get() == PyInterpreterState_Main() ? Py_True : Py_False) == 0 &&

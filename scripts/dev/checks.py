@@ -62,7 +62,7 @@ def _clang_tidy(job: Job) -> Counts:
 
 def _types(job: Job) -> Counts:
     job.run(["/usr/bin/python3", "-m", "mypy", "--strict", "--cache-dir", build.BUILD / "mypy",
-             "pyext/erlang"])
+             "pyext/erlang", "pyext/penstock"])
     return Counts(passed=1)
 
 

@@ -166,6 +166,31 @@ TEST(Link, WhatDoesNotFitWaitsForRoom) {
   vm.join();
 }
 
+TEST(Link, TellsHowFullItIs) {
+  const Pair pair;
+  EXPECT_EQ(pair.vm->fill().to_other, 0U);
+  Message frame;
+  fill(frame, 1, 996);
+  ASSERT_EQ(pair.vm->send(frame), Status::ok);
+  EXPECT_EQ(pair.vm->fill().to_other, 1016U);  // With the headers of record and piece.
+  EXPECT_EQ(pair.worker->fill().from_other, 1016U);
+  EXPECT_EQ(pair.vm->fill().from_other, 0U);
+  EXPECT_FALSE(pair.vm->fill().has_more);
+  for (std::uint32_t number = 0; number < 20; ++number) {
+    Message large;
+    fill(large, number, 100'000);
+    ASSERT_EQ(pair.vm->send(large), Status::ok);
+  }
+  EXPECT_TRUE(pair.vm->fill().has_more);
+  EXPECT_GT(pair.vm->fill().to_other, Link::kCapacity - 110'000);
+  // Whoever breaks the rules is not believed.
+  const Link::Layout layout = Link::layout();
+  auto* const ring = reinterpret_cast<RingHeader*>(
+      pair.memory.memory().data() + layout.ring_to[static_cast<int>(Link::Side::vm)]);
+  ring->tail.store(UINT64_MAX, order::relaxed);
+  EXPECT_EQ(pair.vm->fill().from_other, Link::kCapacity);
+}
+
 TEST(Link, ReceiveEndsAtTheDeadlineOrWhenItIsWoken) {
   const Pair pair;
   Message frame;

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <string>
 #include <system_error>
 
 namespace penstock {
@@ -136,6 +137,24 @@ TEST(Segment, FreesMappingAndDescriptorOnce) {
     EXPECT_TRUE(is_open(descriptor));
   }
   EXPECT_FALSE(is_open(descriptor));
+}
+
+TEST(Segment, SaysWhatItIsAndIsCountedWhileItIsShared) {
+  std::int64_t const before = Segment::shared_bytes();
+  {
+    Segment segment = Segment::create_shared(kBytes, "penstock-test");
+    const Segment other = Segment::attach(dup(segment.descriptor()), kBytes);
+    const Segment of_process = Segment::create_private(kBytes);
+    char name[100]{};
+    const std::string link = "/proc/self/fd/" + std::to_string(segment.descriptor());
+    ASSERT_GT(readlink(link.c_str(), name, sizeof name - 1), 0);
+    EXPECT_STREQ(name, "/memfd:penstock-test (deleted)");
+    EXPECT_EQ(Segment::shared_bytes(), before + std::int64_t{2 * kBytes});
+    segment.close_descriptor();
+    const Segment moved = std::move(segment);
+    EXPECT_EQ(Segment::shared_bytes(), before + std::int64_t{2 * kBytes});
+  }
+  EXPECT_EQ(Segment::shared_bytes(), before);
 }
 
 /// A forked child that touched a ring would be a second producer that nobody knows of.

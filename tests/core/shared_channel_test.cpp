@@ -68,6 +68,29 @@ TEST(SharedChannel, IsOneQueueForAllProcesses) {
   EXPECT_EQ(on[2].size(), 0U);
 }
 
+TEST(SharedChannel, ItsDomainTellsWhichThereAreAndWhoIsInIt) {
+  Processes on(2);
+  std::vector<Ref<Channel>> some;
+  EXPECT_EQ(on.domains[0]->list(some, 10), 1U);
+  ASSERT_EQ(some.size(), 1U);
+  EXPECT_EQ(some[0].get(), on.channels[0].get());
+  some.clear();
+  const Ref<Channel> second = SharedQueue::create(on.domains[0], names, 0, Content::bytes);
+  EXPECT_EQ(on.domains[0]->list(some, 1), 2U);
+  EXPECT_EQ(some.size(), 1U);
+  const Segment bells =
+      Segment::attach(dup(on.domains[0]->descriptor()), Domain::kMost * Domain::kBellStride);
+  const auto pid_of = [&](unsigned number) -> Atomic<std::uint32_t>& {
+    return *reinterpret_cast<Atomic<std::uint32_t>*>(
+        bells.memory().data() + number * Domain::kBellStride + Domain::kPidOffset);
+  };
+  for (const unsigned number : {0U, 1U}) {
+    EXPECT_EQ(pid_of(number).load(order::relaxed), static_cast<std::uint32_t>(getpid()));
+  }
+  on.domains[0]->ended(1);
+  while (pid_of(1).load(order::relaxed) != 0) std::this_thread::yield();
+}
+
 TEST(SharedChannel, RefusesWhatCannotLeaveItsProcess) {
   const Processes on(2);
   Message message;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One version, written in three places because three tools read it."""
+"""One version, written in each place where some tool reads it."""
 
 import re
 import unittest
@@ -10,6 +10,8 @@ PLACES = {
     "CMakeLists.txt": r"project\(penstock VERSION (\S+)",
     "nif/penstock.app.src": r'\{vsn, "([^"]+)"\}',
     "pyproject.toml": r'^version = "([^"]+)"',
+    "pyext/erlang/__init__.py": r'^__version__ = "([^"]+)"',
+    "pyext/penstock/__init__.py": r'^__version__ = "([^"]+)"',
 }
 
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -34,6 +35,9 @@ class Channel;
 class Domain final : public Object, public Bells {
  public:
   static constexpr unsigned kMost = FarLine::kProcesses;
+  /// Where each process's bell lies in the memory, and its pid behind it.
+  static constexpr std::size_t kBellStride = 128;
+  static constexpr std::size_t kPidOffset = 4;
 
   /// A new one. Throws system_error or bad_alloc.
   [[nodiscard]] static Ref<Domain> create();
@@ -62,6 +66,8 @@ class Domain final : public Object, public Bells {
   /// Channels whose waiters the others may call. One that goes is removed by its destructor.
   void add(Channel& channel);
   void remove(Channel& channel) noexcept;
+  /// Some of those that live, up to `most`; returns how many there are. Throws bad_alloc.
+  [[nodiscard]] std::size_t list(std::vector<Ref<Channel>>& some, std::size_t most);
 
  private:
   struct Bells;

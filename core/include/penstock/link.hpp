@@ -73,6 +73,21 @@ class Link final : public Object {
   [[nodiscard]] bool is_idle() const noexcept {
     return senders_.is_idle() && is_stuck_.load(order::relaxed) == 0;
   }
+  /// What lies in the rings, in bytes, and whether more waits here for room. Hints, for any thread.
+  struct Fill {
+    std::uint64_t to_other;
+    std::uint64_t from_other;
+    bool has_more;
+  };
+  [[nodiscard]] Fill fill() const noexcept { return {out_.used(), in_.used(), !is_idle()}; }
+  /// Where things lie in the segment, for who looks at it from outside. By Side: whose words they
+  /// are, and where the ring to it begins.
+  struct Layout {
+    std::size_t asleep[2];
+    std::size_t wants_room[2];
+    std::size_t ring_to[2];
+  };
+  [[nodiscard]] static Layout layout() noexcept;
   /// The other end learns that this one is gone. What is sent from now on is dropped.
   void hang_up() noexcept;
 

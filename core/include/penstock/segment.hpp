@@ -24,18 +24,23 @@ class Segment {
   Segment() = default;
   /// Zeroed memory of this process; `bytes` is rounded up to whole pages.
   [[nodiscard]] static Segment create_private(std::size_t bytes);
-  /// Zeroed memory in a sealed memfd, to be handed over by descriptor().
-  [[nodiscard]] static Segment create_shared(std::size_t bytes);
+  /// Zeroed memory in a sealed memfd, to be handed over by descriptor(). `name`: what it is, for
+  /// who looks at the descriptors of this process: penstock-link and so on (docs/layout.md).
+  [[nodiscard]] static Segment create_shared(std::size_t bytes, const char* name = "penstock");
+  /// Bytes in memfds that this process has mapped.
+  [[nodiscard]] static std::int64_t shared_bytes() noexcept;
   /// Maps a memfd of exactly `bytes` (rounded up to pages); takes over `descriptor`, also on
   /// failure.
   [[nodiscard]] static Segment attach(int descriptor, std::size_t bytes);
 
   Segment(Segment&& other) noexcept
       : memory_(std::exchange(other.memory_, {})),
-        descriptor_(std::exchange(other.descriptor_, -1)) {}
+        descriptor_(std::exchange(other.descriptor_, -1)),
+        is_shared_(other.is_shared_) {}
   Segment& operator=(Segment other) noexcept {
     std::swap(memory_, other.memory_);
     std::swap(descriptor_, other.descriptor_);
+    std::swap(is_shared_, other.is_shared_);
     return *this;
   }
   ~Segment();
@@ -50,6 +55,7 @@ class Segment {
   void map(int descriptor, std::size_t bytes);
   std::span<std::uint8_t> memory_;
   int descriptor_ = -1;
+  bool is_shared_ = false;
 };
 
 }  // namespace penstock

@@ -31,6 +31,9 @@ namespace penstock {
 /// Records are messages in portable form, or raw bytes. Producers get room up to the oldest record
 /// that is still read.
 struct SharedHeader {
+  static constexpr std::uint32_t kMagic = 0x6E616863;  // "chan" in memory on x86-64.
+  static constexpr std::uint32_t kVersion = 1;
+
   std::uint32_t magic;
   std::uint32_t version;
   std::uint64_t capacity;

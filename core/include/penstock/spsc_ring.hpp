@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+
 #include "penstock/ring_layout.hpp"
 #include "penstock/status.hpp"
 
@@ -42,6 +44,13 @@ class SpscRing {
                                    std::uint64_t capacity) noexcept {
     return ring::check(memory, RingKind::spsc, capacity, kLeastCapacity, bytes_for(capacity)) !=
            nullptr;
+  }
+
+  /// Bytes that are written and not taken. A hint, for any thread.
+  [[nodiscard]] std::uint64_t used() const noexcept {
+    std::uint64_t const head = header_->head.load(order::relaxed);
+    std::uint64_t const tail = header_->tail.load(order::relaxed) & ~ring::kClosed;
+    return std::min(tail - head, capacity_);
   }
 
  protected:
