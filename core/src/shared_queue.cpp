@@ -175,6 +175,13 @@ std::uint64_t SharedQueue::next_size() const noexcept {
   return FarLine::is_usable() ? consumer().next_size() : 0;
 }
 
+std::uint64_t SharedQueue::leased() const noexcept {
+  if (!FarLine::is_usable()) return 0;
+  const MpscConsumer oldest(ring(), shape_.capacity);  // First: neither goes back.
+  std::uint64_t const bytes = oldest.bytes_to(consumer().position());
+  return bytes <= shape_.capacity ? bytes : 0;
+}
+
 // Messages that are read where they lie
 // ------------------------------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ ERL_NIF_TERM stats_of(ErlNifEnv* env, Channel& channel) {
       .number(atoms().capacity, queue.shape().capacity)
       .number(atoms().max_size, channel.max_size())
       .put(atoms().closed, channel.is_closed())
-      .number(atoms().pinned, channel.pinned())
+      .number(atoms().pinned, queue.leased())
       .number(atoms().waiting_for_data, channel.data_waiters().waiting())
       .number(atoms().waiting_for_space, channel.space_waiters().waiting())
       .term();

@@ -42,8 +42,8 @@
 -type link_stats() :: #{to_worker := non_neg_integer(), from_worker := non_neg_integer(),
                         has_more := boolean()}.
 
-%% `descriptor': by which `penstock top' calls it. `size' of `capacity' bytes are queued; `pinned'
-%% by views of this VM. `waiting_*': those in this VM, and one for each other process where
+%% `descriptor': by which `penstock top' calls it. `size' of `capacity' bytes are taken, `pinned'
+%% of them by messages that some process reads where they lie. `waiting_*': those in this VM, and one for each other process where
 %% somebody waits.
 -type channel_stats() :: #{descriptor := integer(), content := terms | bytes,
                            size := non_neg_integer(), capacity := pos_integer(),

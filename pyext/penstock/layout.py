@@ -20,6 +20,9 @@ class ChannelAt:
     space: Final = 136
     senders: Final = 144
     consumer: Final = 256
+    leased: Final = 260
+    next: Final = 264
+    leases: Final = 272
     ring: Final = 384
 
 
@@ -81,6 +84,7 @@ class Known:
 
     channel_magic: Final = 0x6E616863
     channel_version: Final = 1
+    channel_leases: Final = 14
     ring_magic: Final = 0x6B636F74
     ring_version: Final = 1
     one_producer: Final = 1

@@ -32,7 +32,8 @@ class Rates:
 
 @dataclass
 class ChannelLook:
-    """Processes are named by their numbers."""
+    """Processes are named by their numbers. `pinned` of the `used` bytes lie before the next
+    message, because `readers` read some where they lie."""
 
     descriptor: int
     inode: int
@@ -43,6 +44,8 @@ class ChannelLook:
     fill: float
     messages: int
     messages_are_exact: bool
+    pinned: int
+    readers: list[int]
     unfinished: list[int]
     closed: bool
     waiting_for_data: list[int]
@@ -173,18 +176,25 @@ class Watch:
         head = ring.head()
         tail, is_closed = ring.tail()
         used = ring.used(head, tail)
-        walk = ring.walk(head, tail)
+        leased = words.u32(ChannelAt.leased) != 0
+        taken = words.u64(ChannelAt.next) & POSITIONS if leased else head
+        if (taken - head) & POSITIONS > used // Mpsc.granule:
+            taken = head  # They do not belong together.
+        walk = ring.walk(taken, tail)
         messages = walk.records
         if not walk.is_whole and walk.granules:
-            messages = round(walk.records * used / (walk.granules * Mpsc.granule))
+            waiting = ring.used(taken, tail)
+            messages = round(walk.records * waiting / (walk.granules * Mpsc.granule))
         consumer = words.u32(ChannelAt.consumer)
         mean = walk.granules / walk.records if walk.records >= _SAMPLE else None
         rates = self._rates((memory.inode, "channel"), ring,
-                            _Positions(time.monotonic(), head, tail), mean)
+                            _Positions(time.monotonic(), taken, tail), mean)
         return ChannelLook(
             descriptor=memory.segment.descriptor, inode=memory.inode,
             content=_CONTENTS.get(words.u32(ChannelAt.content), "?"), capacity=capacity,
             max_size=words.u64(ChannelAt.max_size), used=used, fill=used / capacity,
+            pinned=((taken - head) & POSITIONS) * Mpsc.granule,
+            readers=_readers(words) if leased else [],
             messages=messages, messages_are_exact=walk.is_whole, unfinished=walk.unfinished,
             closed=is_closed, waiting_for_data=_numbers(words.u64(ChannelAt.data)),
             waiting_for_space=_numbers(words.u64(ChannelAt.space)),
@@ -252,6 +262,11 @@ def _check_channel(words: Words) -> None:
     if version != Known.channel_version:
         raise Damaged(f"a channel of version {version}; this command knows "
                       f"{Known.channel_version}")
+
+
+def _readers(words: Words) -> list[int]:
+    leases = (words.u64(ChannelAt.leases + 8 * each) for each in range(Known.channel_leases))
+    return sorted({(lease & 0xFF) - 1 for lease in leases if lease & 0xFF != 0})
 
 
 def _numbers(marks: int) -> list[int]:

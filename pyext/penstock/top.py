@@ -164,9 +164,9 @@ def _channels(look: Look, busiest_first: bool) -> list[str]:
         order = lambda channel: -(channel.rates.in_bytes + channel.rates.out_bytes
                                   if channel.rates else 0)
     return table(
-        ("channel", "", "fill", "messages", "in/s", "out/s", "in B/s", "out B/s", "receive",
+        ("channel", "", "fill", "pinned", "messages", "in/s", "out/s", "in B/s", "out B/s", "receive",
          "room", "senders", "state"),
-        [(str(each.descriptor), each.content, f"{100 * each.fill:.0f}%",
+        [(str(each.descriptor), each.content, f"{100 * each.fill:.0f}%", size(each.pinned),
           ("" if each.messages_are_exact else "~") + number(each.messages),
           *_rates(each.rates),
           _numbers(each.waiting_for_data), _numbers(each.waiting_for_space),
@@ -193,6 +193,8 @@ def _state(channel: ChannelLook) -> str:
     if channel.taking is not None:
         words.append(f"{channel.taking} takes" + (" (wanted)" if channel.others_want_to_take
                                                   else ""))
+    if channel.readers:
+        words.append("read in place by " + _numbers(channel.readers))
     if channel.unfinished:
         words.append("being written by " + _numbers(sorted(set(channel.unfinished))))
     return ", ".join(words)

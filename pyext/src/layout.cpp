@@ -79,6 +79,9 @@ bool add_segments(PyObject* tables) {
                     {"space", offsetof(SharedHeader, space)},
                     {"senders", offsetof(SharedHeader, senders)},
                     {"consumer", offsetof(SharedHeader, consumer)},
+                    {"leased", offsetof(SharedHeader, leased)},
+                    {"next", offsetof(SharedHeader, next)},
+                    {"leases", offsetof(SharedHeader, leases)},
                     {"ring", sizeof(SharedHeader)}}) &&
          add_table(tables, "link",
                    {{"vm_asleep", link.asleep[vm]},
@@ -113,6 +116,7 @@ bool add_node(PyObject* tables) {
          add_table(tables, "known",
                    {{"channel_magic", SharedHeader::kMagic},
                     {"channel_version", SharedHeader::kVersion},
+                    {"channel_leases", SharedHeader::kLeases},
                     {"ring_magic", kRingMagic},
                     {"ring_version", kRingVersion},
                     {"one_producer", static_cast<unsigned>(RingKind::spsc)},

@@ -75,7 +75,7 @@ TEST(SharedChannel, ItsDomainTellsWhichThereAreAndWhoIsInIt) {
   ASSERT_EQ(some.size(), 1U);
   EXPECT_EQ(some[0].get(), on.channels[0].get());
   some.clear();
-  const Ref<Channel> second = SharedQueue::create(on.domains[0], names, 0, Content::bytes);
+  const Ref<Channel> second = SharedQueue::create(on.domains[0], test::names, 0, Content::bytes);
   EXPECT_EQ(on.domains[0]->list(some, 1), 2U);
   EXPECT_EQ(some.size(), 1U);
   const Segment bells =

@@ -23,7 +23,7 @@ groups() ->
        a_process_that_is_started_again, shared_channels, what_is_kept_alive, many_look_at_once,
        without_the_application]},
      {top, [],
-      [what_passes, channels_under_traffic, a_full_channel, who_waits, a_channel_that_is_closed,
+      [what_passes, channels_under_traffic, a_full_channel, who_waits, read_in_place, a_channel_that_is_closed,
        a_link_that_is_full, what_the_vm_counts, a_worker_process, the_only_node,
        it_leaves_nothing]}].
 
@@ -289,6 +289,24 @@ who_waits(Config) ->
                                                number_of(Pid, Members))])),
     [ok = py_channel:send(Empty, N) || N <- [1, 2]],
     ?assertEqual([{ok, 1}, {ok, 2}], lists:sort([result(Each) || Each <- Waiting])).
+
+read_in_place(Config) ->
+    Context = new(Config),
+    {ok, Source} = py_byte_channel:new(#{shared => true, max_size => 65536}),
+    [ok = py_byte_channel:send(Source, binary:copy(<<"x">>, Size)) || Size <- [60_000, 100]],
+    {ok, 60_000} = py:call(Context, ?SHARED, keep_in_place, [Source]),
+    #{shared_channels := [#{pinned := Pinned, size := Size}]} = py:stats(),
+    ?assertEqual({(60_000 + 63) div 64 * 64, Pinned + 128}, {Pinned, Size}),
+    #{<<"channels">> := [Channel], <<"members">> := Members} = top(Config, self),
+    {ok, Pid} = py_context:os_pid(Context),
+    Number = number_of(Pid, Members),
+    ?assertMatch(#{<<"pinned">> := Pinned, <<"readers">> := [Number], <<"used">> := Size,
+                   <<"messages">> := 1}, Channel),
+    {ok, none} = py:call(Context, ?SHARED, release_kept, []),
+    ?assertMatch(#{shared_channels := [#{pinned := 0, size := 128}]}, py:stats()),
+    ?assertMatch(#{<<"channels">> := [#{<<"pinned">> := 0, <<"readers">> := []}]},
+                 top(Config, self)),
+    {ok, _} = py_byte_channel:recv(Source, 0).
 
 a_channel_that_is_closed(Config) ->
     {ok, Channel} = py_channel:new(#{shared => true}),

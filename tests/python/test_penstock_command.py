@@ -152,6 +152,22 @@ def test_records_of_every_kind_are_told_apart(channel: Memory) -> None:
     assert found.fill == 9 * 64 / CAPACITY
 
 
+def test_what_is_read_in_place(channel: Memory) -> None:
+    channel.u64(ChannelAt.ring + RingAt.head, 10)
+    channel.u64(ChannelAt.next, 13)
+    channel.u64(ChannelAt.leases + 8 * 13, 10 << 8 | 3)
+    claim(channel, 13, Mpsc.committed, 1, 5)
+    tail(channel, 14, 1, 1)
+    (found,) = look().channels  # Not leased: an entry of the past.
+    assert (found.pinned, found.readers, found.used, found.messages) == (0, [], 256, 0)
+    channel.u32(ChannelAt.leased, 1)
+    (found,) = look().channels
+    assert (found.pinned, found.readers, found.used, found.messages) == (192, [2], 256, 1)
+    channel.u64(ChannelAt.next, 9)  # Before the head.
+    (found,) = look().channels
+    assert (found.pinned, found.used) == (0, 256)
+
+
 def test_marks_are_processes(channel: Memory) -> None:
     channel.u64(ChannelAt.data, 1 << 63 | 1)
     channel.u64(ChannelAt.space, 6)
@@ -320,7 +336,7 @@ def test_top_shows_this_process(channel: Memory) -> None:
     tail(channel, 1, 1, 1)
     done = run("top", str(os.getpid()), "--once", "--interval", "0.01")
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(rf"^ *{channel.descriptor} +terms +2% +1 +0 +0 +0 +0 +- +- +-$", done.stdout,
+    assert re.search(rf"^ *{channel.descriptor} +terms +2% +0 +1 +0 +0 +0 +0 +- +- +-$", done.stdout,
                      re.MULTILINE)
 
 

@@ -352,6 +352,10 @@ class MpscConsumer : public MpscRing {
   void keep() noexcept { is_ahead_ = true; }
   /// Of the next record, or of the one that was peeked.
   [[nodiscard]] std::uint64_t position() const noexcept { return head_; }
+  /// Bytes from the next record to `position`, which is not before it.
+  [[nodiscard]] std::uint64_t bytes_to(std::uint64_t position) const noexcept {
+    return distance(head_, position) * kGranule;
+  }
   /// Bytes from the one that producers hold for the oldest to the end of the one that was peeked.
   [[nodiscard]] std::uint64_t span_with_peeked() const noexcept {
     std::uint64_t const head = header_->head.load(order::relaxed) & kPositions;

@@ -108,6 +108,9 @@ class SharedQueue final : public SharedStore {
   /// To pass it on.
   [[nodiscard]] int descriptor() const noexcept { return segment_->descriptor(); }
   [[nodiscard]] SharedShape shape() const noexcept;
+  /// Bytes before the next message that are not given back, because some are read in place. A hint,
+  /// for any thread.
+  [[nodiscard]] std::uint64_t leased() const noexcept;
   [[nodiscard]] const std::shared_ptr<const Segment>& memory() const noexcept { return segment_; }
 
   ~SharedQueue() override;
