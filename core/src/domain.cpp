@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "penstock/domain.hpp"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <bit>
 #include <new>
@@ -25,6 +23,7 @@ constexpr std::int64_t kRetry_ns = 5'000'000;
 struct Domain::Bells {
   struct alignas(kLine) Bell {
     Atomic<std::uint32_t> rings;
+    Atomic<std::int32_t> pid;
   };
   Bell of[kMost];
 };
@@ -32,7 +31,9 @@ struct Domain::Bells {
 Domain::Domain(Segment segment, unsigned number) noexcept
     : segment_(std::move(segment)),
       bells_(*reinterpret_cast<Bells*>(segment_.memory().data())),
-      number_(number) {}
+      number_(number),
+      // Others know of nobody that is gone.
+      numbers_(number == 0 ? 1 : ~std::uint64_t{0}) {}
 
 Domain::~Domain() = default;
 
@@ -42,17 +43,16 @@ Ref<Domain> Domain::create() {
   return domain;
 }
 
-Ref<Domain> Domain::join(int descriptor, unsigned number) {
+Ref<Domain> Domain::join(int descriptor, unsigned number, std::shared_ptr<const void> company) {
   Segment segment = Segment::attach(descriptor, sizeof(Bells));
   if (number >= kMost) throw std::system_error(EINVAL, std::generic_category(), "number");
   auto domain = Ref<Domain>::steal(new Domain(std::move(segment), number));
+  domain->company_ = std::move(company);
   domain->start();
   return domain;
 }
 
 void Domain::start() {
-  static const int watches_forks = pthread_atfork(nullptr, nullptr, FarLine::note_fork);
-  if (watches_forks != 0) throw std::bad_alloc();
   const auto body = [](void* of) -> void* {
     name_this_thread("penstock bell");
     Ref<Domain>::steal(static_cast<Domain*>(of))->listen();
@@ -89,7 +89,16 @@ void Domain::ended(unsigned number) noexcept {
   ring(number_);
 }
 
+void Domain::set_pid(unsigned number, std::int32_t pid) noexcept {
+  bells_.of[number].pid.store(pid, order::relaxed);
+}
+
+std::int32_t Domain::pid(unsigned number) const noexcept {
+  return bells_.of[number].pid.load(order::relaxed);
+}
+
 void Domain::ring(unsigned number) noexcept {
+  if (!segment_.is_here()) return;
   Atomic<std::uint32_t>& bell = bells_.of[number].rings;
   bell.fetch_add(1, order::release("D1"));
   futex_wake(&bell, 1, Reach::machine);

@@ -80,6 +80,8 @@ void Segment::map(int descriptor, std::size_t bytes) {
   void* const address = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, descriptor, 0);
   if (address == MAP_FAILED) fail("mmap of a segment");
   memory_ = {static_cast<std::uint8_t*>(address), bytes};
+  if (!Forks::watch()) fail("pthread_atfork", ENOMEM);
+  born_ = Forks::count();
   // A forked child of ours has no business here.
   if (madvise(address, bytes, MADV_DONTFORK) != 0) fail("madvise of a segment");
 }
@@ -89,7 +91,8 @@ void Segment::close_descriptor() noexcept {
 }
 
 Segment::~Segment() {
-  if (!memory_.empty()) munmap(memory_.data(), memory_.size());
+  // In a forked child something else may be there by now.
+  if (!memory_.empty() && is_here()) munmap(memory_.data(), memory_.size());
   close_descriptor();
 }
 

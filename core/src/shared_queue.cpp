@@ -54,7 +54,7 @@ SharedQueue::SharedQueue(Ref<Domain> domain, wire::Porter& porter,
       space_(*domain_, domain_->number(), header().space) {}
 
 SharedQueue::~SharedQueue() {
-  if (channel_ == nullptr || !FarLine::is_usable()) return;
+  if (channel_ == nullptr || !data_.is_usable()) return;
   domain_->remove(*channel_);
   // Nobody here waits or can send any more, which others may wait to hear; and a call that came for
   // us is for them.
@@ -121,7 +121,7 @@ void SharedQueue::belongs_to(Channel& channel) {
 // ------------------------------------------------------------------------------------------------
 
 Status SharedQueue::push(const Message& message) noexcept {
-  if (!FarLine::is_usable()) return Status::closed;
+  if (!data_.is_usable()) return Status::closed;
   if (shape_.content == static_cast<std::uint32_t>(Channel::Content::bytes)) {
     return producer_.try_send(bytes::view(message).bytes);
   }
@@ -132,7 +132,7 @@ Status SharedQueue::push(const Message& message) noexcept {
 }
 
 Status SharedQueue::pop(Message& message, bool* more, bool* is_wanted) noexcept {
-  if (!FarLine::is_usable()) return Status::closed;
+  if (!data_.is_usable()) return Status::closed;
   if (!take_role()) return Status::empty;
   MpscConsumer ring(this->ring(), shape_.capacity);
   const Status status = take(ring, message);
@@ -155,17 +155,17 @@ Status SharedQueue::take(MpscConsumer& ring, Message& message) noexcept {
 }
 
 bool SharedQueue::has_record() const noexcept {
-  return FarLine::is_usable() && MpscConsumer(ring(), shape_.capacity).has_record();
+  return data_.is_usable() && MpscConsumer(ring(), shape_.capacity).has_record();
 }
 
 bool SharedQueue::has_room() const noexcept { return size() < shape_.capacity; }
 
 std::uint64_t SharedQueue::size() const noexcept {
-  return FarLine::is_usable() ? MpscConsumer(ring(), shape_.capacity).used() : 0;
+  return data_.is_usable() ? MpscConsumer(ring(), shape_.capacity).used() : 0;
 }
 
 std::uint64_t SharedQueue::next_size() const noexcept {
-  return FarLine::is_usable() ? MpscConsumer(ring(), shape_.capacity).next_size() : 0;
+  return data_.is_usable() ? MpscConsumer(ring(), shape_.capacity).next_size() : 0;
 }
 
 // Who takes messages
@@ -200,15 +200,15 @@ bool SharedQueue::leave_role() noexcept {
 // ------------------------------------------------------------------------------------------------
 
 void SharedQueue::close() noexcept {
-  if (FarLine::is_usable()) producer_.close();
+  if (data_.is_usable()) producer_.close();
 }
 
 bool SharedQueue::is_closed() const noexcept {
-  return !FarLine::is_usable() || MpscConsumer(ring(), shape_.capacity).is_closed();
+  return !data_.is_usable() || MpscConsumer(ring(), shape_.capacity).is_closed();
 }
 
 void SharedQueue::set_sender(bool is_there) noexcept {
-  if (!FarLine::is_usable()) return;
+  if (!data_.is_usable()) return;
   Atomic<std::uint64_t>& senders = header().senders;
   if (is_there) {
     senders.fetch_or(mark(), order::relaxed);
@@ -218,7 +218,7 @@ void SharedQueue::set_sender(bool is_there) noexcept {
 }
 
 bool SharedQueue::has_sender() const noexcept {
-  return FarLine::is_usable() && header().senders.load(order::acquire("D4")) != 0;
+  return data_.is_usable() && header().senders.load(order::acquire("D4")) != 0;
 }
 
 /// Nobody of this process has it while we are here. One that is held by nobody who could is the
