@@ -20,6 +20,7 @@
 #include "output.hpp"
 #include "parking.hpp"
 #include "penstock/host.hpp"
+#include "shared_channel.hpp"
 #include "socket_awaitable.hpp"
 #include "stream_read.hpp"
 #include "task_run.hpp"
@@ -124,6 +125,7 @@ int execute(PyObject* module) {
       add_stream_read_types(module, *state) &&
       PyModule_AddFunctions(module, output_functions) == 0 &&
       PyModule_AddFunctions(module, worker_functions) == 0 &&
+      PyModule_AddFunctions(module, shared_channel_functions) == 0 &&
       PyModule_AddObjectRef(
           module, "is_main_interpreter",
           PyInterpreterState_Get() == PyInterpreterState_Main() ? Py_True : Py_False) == 0 &&
