@@ -322,7 +322,6 @@ int Gathering::admit(Guest& guest) noexcept {
   domain_.ref->set_pid(*number, guest.pid);
   const int descriptors[] = {domain_.ref->descriptor(), queue.descriptor()};
   if (const int error = send_note(guest.socket.get(), note, descriptors); error != 0) {
-    domain_.ref->set_pid(*number, 0);
     domain_.ref->ended(*number);  // It never was.
     return error;
   }
@@ -343,10 +342,10 @@ void Gathering::hear(Member& member) noexcept {
   member.socket = {};
 }
 
+/// Its pid stays, until somebody else gets the number: should we die before what it had begun is
+/// undone, the others must know whom to look at.
 void Gathering::lose(Member& member) noexcept {
-  if (std::exchange(member.is_done, true)) return;
-  domain_.ref->set_pid(member.number, 0);
-  domain_.ref->ended(member.number);
+  if (!std::exchange(member.is_done, true)) domain_.ref->ended(member.number);
 }
 
 }  // namespace penstock::sharing

@@ -59,7 +59,8 @@ class Domain final : public Object, public Bells {
     return number < kMost && (numbers_.load(order::relaxed) >> number & 1) != 0;
   }
 
-  /// Which process it is, for those who must find out without number 0; 0: not said. A hint.
+  /// Which process has that number, or had it last, for those who must look after each other
+  /// without number 0; 0: none.
   void set_pid(unsigned number, std::int32_t pid) noexcept;
   [[nodiscard]] std::int32_t pid(unsigned number) const noexcept;
 
