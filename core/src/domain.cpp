@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "penstock/domain.hpp"
 
-#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,7 +24,7 @@ constexpr std::int64_t kRetry_ns = 5'000'000;
 struct Domain::Bells {
   struct alignas(kBellStride) Bell {
     Atomic<std::uint32_t> rings;
-    Atomic<std::uint32_t> pid;  // Of the process with that number. For people.
+    Atomic<std::int32_t> pid;
   };
   static_assert(sizeof(Bell) == kBellStride && offsetof(Bell, pid) == kPidOffset);
   Bell of[kMost];
@@ -34,7 +33,9 @@ struct Domain::Bells {
 Domain::Domain(Segment segment, unsigned number) noexcept
     : segment_(std::move(segment)),
       bells_(*reinterpret_cast<Bells*>(segment_.memory().data())),
-      number_(number) {}
+      number_(number),
+      // Others know of nobody that is gone.
+      numbers_(number == 0 ? 1 : ~std::uint64_t{0}) {}
 
 Domain::~Domain() = default;
 
@@ -45,18 +46,17 @@ Ref<Domain> Domain::create() {
   return domain;
 }
 
-Ref<Domain> Domain::join(int descriptor, unsigned number) {
+Ref<Domain> Domain::join(int descriptor, unsigned number, std::shared_ptr<const void> company) {
   Segment segment = Segment::attach(descriptor, sizeof(Bells));
   if (number >= kMost) throw std::system_error(EINVAL, std::generic_category(), "number");
   auto domain = Ref<Domain>::steal(new Domain(std::move(segment), number));
+  domain->company_ = std::move(company);
   domain->start();
   return domain;
 }
 
 void Domain::start() {
-  bells_.of[number_].pid.store(static_cast<std::uint32_t>(getpid()), order::relaxed);
-  static const int watches_forks = pthread_atfork(nullptr, nullptr, FarLine::note_fork);
-  if (watches_forks != 0) throw std::bad_alloc();
+  set_pid(number_, getpid());
   const auto body = [](void* of) -> void* {
     name_this_thread("penstock bell");
     Ref<Domain>::steal(static_cast<Domain*>(of))->listen();
@@ -93,7 +93,16 @@ void Domain::ended(unsigned number) noexcept {
   ring(number_);
 }
 
+void Domain::set_pid(unsigned number, std::int32_t pid) noexcept {
+  bells_.of[number].pid.store(pid, order::relaxed);
+}
+
+std::int32_t Domain::pid(unsigned number) const noexcept {
+  return bells_.of[number].pid.load(order::relaxed);
+}
+
 void Domain::ring(unsigned number) noexcept {
+  if (!segment_.is_here()) return;
   Atomic<std::uint32_t>& bell = bells_.of[number].rings;
   bell.fetch_add(1, order::release("D1"));
   futex_wake(&bell, 1, Reach::machine);

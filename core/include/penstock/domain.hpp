@@ -42,8 +42,10 @@ class Domain final : public Object, public Bells {
   /// A new one. Throws system_error or bad_alloc.
   [[nodiscard]] static Ref<Domain> create();
   /// That of another process, where this one is `number`. Takes over the descriptor, also on
-  /// failure. Throws as create().
-  [[nodiscard]] static Ref<Domain> join(int descriptor, unsigned number);
+  /// failure. `company` is let go when nothing here touches the memory any more. Throws as
+  /// create().
+  [[nodiscard]] static Ref<Domain> join(int descriptor, unsigned number,
+                                        std::shared_ptr<const void> company = {});
   /// The thread that listens ends soon. For who is the last to use it.
   void leave() noexcept;
 
@@ -56,10 +58,15 @@ class Domain final : public Object, public Bells {
   /// It is proved that the process with that number runs no more, or that it never did: what it had
   /// begun is undone in each channel, soon, and then its number is free.
   void ended(unsigned number) noexcept;
-  /// Whether a process has that number. Of number 0's only.
+  /// Whether a process may have that number; number 0 knows.
   [[nodiscard]] bool is_member(unsigned number) const noexcept {
     return number < kMost && (numbers_.load(order::relaxed) >> number & 1) != 0;
   }
+
+  /// Which process has that number, until what it had begun is undone; 0: none. For those who must
+  /// look after each other without number 0, and for people.
+  void set_pid(unsigned number, std::int32_t pid) noexcept;
+  [[nodiscard]] std::int32_t pid(unsigned number) const noexcept;
 
   void ring(unsigned number) noexcept override;
 
@@ -79,11 +86,12 @@ class Domain final : public Object, public Bells {
   [[nodiscard]] bool recover(std::uint64_t dead) noexcept;
   [[nodiscard]] bool collect() noexcept;
 
+  std::shared_ptr<const void> company_;  // Goes after the memory.
   const Segment segment_;
   Bells& bells_;
   const unsigned number_;
-  Atomic<std::uint64_t> numbers_{1};  // In use. Number 0's.
-  Atomic<std::uint64_t> dead_{0};     // Of these.
+  Atomic<std::uint64_t> numbers_;  // In use, as far as we know.
+  Atomic<std::uint64_t> dead_{0};  // Of these.
   Atomic<std::uint32_t> is_left_{0};
 
   std::mutex mutex_;  // Guards what follows.
