@@ -9,7 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <source_location>
 #include <type_traits>
 
 namespace penstock {
@@ -28,6 +27,16 @@ struct Access {
 using Hook = void (*)(const Access& access) noexcept;
 inline std::atomic<Hook> hook{nullptr};
 
+/// As std::source_location, which clang 14 does not have.
+struct Where {
+  const char* file;
+  unsigned line;
+  static constexpr Where current(const char* file = __builtin_FILE(),
+                                 unsigned line = __builtin_LINE()) noexcept {
+    return {file, line};
+  }
+};
+
 inline void at(const Access& access) noexcept {
   if (const Hook call = hook.load(std::memory_order_relaxed)) call(access);
 }
@@ -44,7 +53,7 @@ class Atomic {
   Atomic& operator=(const Atomic&) = delete;
 
   using Order = std::memory_order;
-  using Where = std::source_location;
+  using Where = watched::Where;
   [[nodiscard]] T load(Order order, Where where = Where::current()) const noexcept {
     before(watched::What::load, where);
     return word_.load(order);
@@ -89,32 +98,31 @@ class Atomic {
   }
 
  private:
-  void before(watched::What what, const Where& where) const noexcept {
-    watched::at({what, &word_, sizeof word_, where.file_name(), where.line()});
+  void before(watched::What what, Where where) const noexcept {
+    watched::at({what, &word_, sizeof word_, where.file, where.line});
   }
   std::atomic<T> word_;
 };
 
 /// In two parts, between which the process may end, or somebody else write.
 inline void copy_in(void* shared, const void* from, std::size_t bytes,
-                    std::source_location where = std::source_location::current()) noexcept {
+                    watched::Where where = watched::Where::current()) noexcept {
   std::size_t const half = bytes / 2;
   auto* const to = static_cast<std::uint8_t*>(shared);
-  watched::at({watched::What::copy_in, to, half, where.file_name(), where.line()});
+  watched::at({watched::What::copy_in, to, half, where.file, where.line});
   if (half != 0) std::memcpy(to, from, half);
-  watched::at({watched::What::copy_in, to + half, bytes - half, where.file_name(), where.line()});
+  watched::at({watched::What::copy_in, to + half, bytes - half, where.file, where.line});
   if (bytes != 0) {
     std::memcpy(to + half, static_cast<const std::uint8_t*>(from) + half, bytes - half);
   }
 }
 inline void copy_out(void* to, const void* shared, std::size_t bytes,
-                     std::source_location where = std::source_location::current()) noexcept {
+                     watched::Where where = watched::Where::current()) noexcept {
   std::size_t const half = bytes / 2;
   const auto* const from = static_cast<const std::uint8_t*>(shared);
-  watched::at({watched::What::copy_out, from, half, where.file_name(), where.line()});
+  watched::at({watched::What::copy_out, from, half, where.file, where.line});
   if (half != 0) std::memcpy(to, from, half);
-  watched::at(
-      {watched::What::copy_out, from + half, bytes - half, where.file_name(), where.line()});
+  watched::at({watched::What::copy_out, from + half, bytes - half, where.file, where.line});
   if (bytes != 0) {
     std::memcpy(static_cast<std::uint8_t*>(to) + half, from + half, bytes - half);
   }
