@@ -134,6 +134,7 @@ bool Domain::serve() noexcept {
 
 bool Domain::recover(std::uint64_t dead) noexcept {
   bool is_done = true;
+  bool is_any_undone = false;
   for (unsigned number = 0; number < kMost; ++number) {
     std::uint64_t const mark = std::uint64_t{1} << number;
     if ((dead & mark) == 0) continue;
@@ -145,11 +146,22 @@ bool Domain::recover(std::uint64_t dead) noexcept {
       bells_.of[number].pid.store(0, order::relaxed);
       dead_.fetch_and(~mark, order::relaxed);
       numbers_.fetch_and(~mark, order::release("D5"));
+      is_any_undone = true;
     } else {
       is_done = false;
     }
   }
+  if (is_any_undone) ring_all();
   return is_done;
+}
+
+/// Whom the dead was about to call: it had taken the mark away, and no bell rang. Nobody can tell
+/// who that was, so all look, and mark again what they wait for.
+void Domain::ring_all() noexcept {
+  std::uint64_t const others = numbers_.load(order::relaxed) & ~(std::uint64_t{1} << number_);
+  for (std::uint64_t left = others; left != 0; left &= left - 1) {
+    ring(static_cast<unsigned>(std::countr_zero(left)));
+  }
 }
 
 /// False: for want of memory not all are there.

@@ -84,6 +84,7 @@ class Domain final : public Object, public Bells {
   void listen() noexcept;
   [[nodiscard]] bool serve() noexcept;
   [[nodiscard]] bool recover(std::uint64_t dead) noexcept;
+  void ring_all() noexcept;
   [[nodiscard]] bool collect() noexcept;
 
   std::shared_ptr<const void> company_;  // Goes after the memory.
