@@ -9,7 +9,6 @@
 #include <system_error>
 #include <utility>
 
-#include "penstock/channel.hpp"
 #include "penstock/thread.hpp"
 
 namespace penstock {
@@ -110,10 +109,10 @@ void Domain::listen() noexcept {
 
 /// False: something is left to do.
 bool Domain::serve() noexcept {
-  // Before the channels: one that comes later knows nothing of these.
+  // Before the objects: one that comes later knows nothing of these.
   std::uint64_t const dead = dead_.load(order::acquire("D1"));
   bool is_done = collect();
-  for (const Ref<Channel>& channel : at_hand_) channel->look_for_waiters();
+  for (const Ref<Shareable>& object : at_hand_) object->look_for_waiters();
   if (dead != 0 && is_done) is_done = recover(dead);
   at_hand_.clear();  // May drop the last reference to some.
   return is_done;
@@ -125,8 +124,8 @@ bool Domain::recover(std::uint64_t dead) noexcept {
     std::uint64_t const mark = std::uint64_t{1} << number;
     if ((dead & mark) == 0) continue;
     bool is_undone = true;
-    for (const Ref<Channel>& channel : at_hand_) {
-      if (!channel->recover(number)) is_undone = false;
+    for (const Ref<Shareable>& object : at_hand_) {
+      if (!object->recover(number)) is_undone = false;
     }
     if (is_undone) {
       dead_.fetch_and(~mark, order::relaxed);
@@ -142,28 +141,28 @@ bool Domain::recover(std::uint64_t dead) noexcept {
 bool Domain::collect() noexcept {
   const std::lock_guard lock(mutex_);
   try {
-    at_hand_.reserve(channels_.size());
+    at_hand_.reserve(objects_.size());
   } catch (const std::bad_alloc&) {
     return false;
   }
-  for (Channel* const channel : channels_) {
+  for (Shareable* const object : objects_) {
     // One whose destructor runs waits for this lock to take itself out.
-    if (channel->try_retain()) at_hand_.push_back(Ref<Channel>::steal(channel));
+    if (object->try_retain()) at_hand_.push_back(Ref<Shareable>::steal(object));
   }
   return true;
 }
 
-void Domain::add(Channel& channel) {
+void Domain::add(Shareable& object) {
   const std::lock_guard lock(mutex_);
-  channels_.push_back(&channel);
+  objects_.push_back(&object);
 }
 
-void Domain::remove(Channel& channel) noexcept {
+void Domain::remove(Shareable& object) noexcept {
   const std::lock_guard lock(mutex_);
-  const auto found = std::find(channels_.begin(), channels_.end(), &channel);
-  if (found == channels_.end()) return;
-  *found = channels_.back();
-  channels_.pop_back();
+  const auto found = std::find(objects_.begin(), objects_.end(), &object);
+  if (found == objects_.end()) return;
+  *found = objects_.back();
+  objects_.pop_back();
 }
 
 }  // namespace penstock
