@@ -70,7 +70,9 @@ left_out() ->
        {?COPIED, [a_part_of_a_large_binary_is_copied]},
        {"one process reads a buffer, not two", [a_view_disturbs_no_writer]}]},
      {penstock_app_SUITE,
-      [{"each process looks for its Python", [another_python_is_not_looked_for_once_python_runs]},
+      [{"each restart starts as many Pythons, 20 take a quarter of a minute",
+        [twenty_restarts_with_blocked_receivers_leave_nothing]},
+       {"each process looks for its Python", [another_python_is_not_looked_for_once_python_runs]},
        {"atoms count when they come to the VM", [python_may_make_so_many_atoms_and_no_more]}]}].
 
 %% The hook

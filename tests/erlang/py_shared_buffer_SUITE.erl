@@ -335,7 +335,7 @@ kills_at_any_moment(Config) ->
          Left = binary:part(<<Body/binary, Body/binary>>, Read rem byte_size(Body), Written - Read),
          ?assertEqual({ok, Left},
                       py:call(new(Config), ?CASES, read, [Buffer]))
-     end || _ <- lists:seq(1, 6)].
+     end || _ <- lists:seq(1, 4)].
 
 %% A reader that needs more at a time than fits takes bytes along.
 what_was_set_aside_is_lost(Config) ->
