@@ -9,7 +9,6 @@
 #include <system_error>
 #include <utility>
 
-#include "penstock/channel.hpp"
 #include "penstock/thread.hpp"
 
 namespace penstock {
@@ -123,10 +122,10 @@ void Domain::listen() noexcept {
 
 /// False: something is left to do.
 bool Domain::serve() noexcept {
-  // Before the channels: one that comes later knows nothing of these.
+  // Before the objects: one that comes later knows nothing of these.
   std::uint64_t const dead = dead_.load(order::acquire("D1"));
   bool is_done = collect();
-  for (const Ref<Channel>& channel : at_hand_) channel->look_for_waiters();
+  for (const Ref<Shareable>& object : at_hand_) object->look_for_waiters();
   if (dead != 0 && is_done) is_done = recover(dead);
   at_hand_.clear();  // May drop the last reference to some.
   return is_done;
@@ -139,8 +138,8 @@ bool Domain::recover(std::uint64_t dead) noexcept {
     std::uint64_t const mark = std::uint64_t{1} << number;
     if ((dead & mark) == 0) continue;
     bool is_undone = true;
-    for (const Ref<Channel>& channel : at_hand_) {
-      if (!channel->recover(number)) is_undone = false;
+    for (const Ref<Shareable>& object : at_hand_) {
+      if (!object->recover(number)) is_undone = false;
     }
     if (is_undone) {
       bells_.of[number].pid.store(0, order::relaxed);
@@ -168,38 +167,38 @@ void Domain::ring_all() noexcept {
 bool Domain::collect() noexcept {
   const std::lock_guard lock(mutex_);
   try {
-    at_hand_.reserve(channels_.size());
+    at_hand_.reserve(objects_.size());
   } catch (const std::bad_alloc&) {
     return false;
   }
-  for (Channel* const channel : channels_) {
+  for (Shareable* const object : objects_) {
     // One whose destructor runs waits for this lock to take itself out.
-    if (channel->try_retain()) at_hand_.push_back(Ref<Channel>::steal(channel));
+    if (object->try_retain()) at_hand_.push_back(Ref<Shareable>::steal(object));
   }
   return true;
 }
 
-void Domain::add(Channel& channel) {
+void Domain::add(Shareable& object) {
   const std::lock_guard lock(mutex_);
-  channels_.push_back(&channel);
+  objects_.push_back(&object);
 }
 
-std::size_t Domain::list(std::vector<Ref<Channel>>& some, std::size_t most) {
+std::size_t Domain::list(std::vector<Ref<Shareable>>& some, std::size_t most) {
   some.reserve(most);
   const std::lock_guard lock(mutex_);
-  for (Channel* const channel : channels_) {
+  for (Shareable* const object : objects_) {
     if (some.size() == most) break;
-    if (channel->try_retain()) some.push_back(Ref<Channel>::steal(channel));
+    if (object->try_retain()) some.push_back(Ref<Shareable>::steal(object));
   }
-  return channels_.size();
+  return objects_.size();
 }
 
-void Domain::remove(Channel& channel) noexcept {
+void Domain::remove(Shareable& object) noexcept {
   const std::lock_guard lock(mutex_);
-  const auto found = std::find(channels_.begin(), channels_.end(), &channel);
-  if (found == channels_.end()) return;
-  *found = channels_.back();
-  channels_.pop_back();
+  const auto found = std::find(objects_.begin(), objects_.end(), &object);
+  if (found == objects_.end()) return;
+  *found = objects_.back();
+  objects_.pop_back();
 }
 
 }  // namespace penstock

@@ -78,7 +78,9 @@ Ref<Channel> SharedQueue::create(Ref<Domain> domain, wire::Porter& porter, std::
                                  Channel::Content content) {
   if (max_size == 0) max_size = kDefaultSize;
   if (max_size > kMostSize) throw std::system_error(EINVAL, std::generic_category(), "max_size");
-  const SharedShape shape{capacity_for(max_size), max_size, static_cast<std::uint32_t>(content)};
+  const SharedShape shape{.capacity = capacity_for(max_size),
+                          .max_size = max_size,
+                          .content = static_cast<std::uint32_t>(content)};
   auto segment = std::make_shared<const Segment>(
       Segment::create_shared(bytes_for(shape.capacity), "penstock-channel"));
   auto* const header = new (segment->memory().data()) SharedHeader{};
