@@ -103,7 +103,7 @@ class SharedStream final : public StreamStore {
 
   ~SharedStream() override;
 
-  [[nodiscard]] bool is_usable() const noexcept override { return FarLine::is_usable(); }
+  [[nodiscard]] bool is_usable() const noexcept override { return data_.is_usable(); }
   void belongs_to(ByteStream& stream) override;
   [[nodiscard]] Status write(std::span<const std::uint8_t> bytes) noexcept override;
   void close() noexcept override;
