@@ -154,8 +154,8 @@ Status SharedStream::write(std::span<const std::uint8_t> bytes) noexcept {
   if (status != Status::ok) return status;
   std::uint64_t const sent = sent_.load(order::relaxed);
   copy_to_ring(sent, bytes);
-  sent_.store(sent + bytes.size(), order::release("D7"));
-  header().written.store(sent + bytes.size(), order::release("D7"));
+  sent_.store(sent + bytes.size(), order::release("D11"));
+  header().written.store(sent + bytes.size(), order::release("D11"));
   return Status::ok;
 }
 
@@ -163,8 +163,8 @@ void SharedStream::close() noexcept {
   if (!is_maker() || !is_usable()) return;
   const std::lock_guard lock(writing_);
   if (ended_.load(order::relaxed) != kOpen) return;
-  ended_.store(kClosed, order::release("D7"));
-  header().end.store(kClosed, order::release("D7"));
+  ended_.store(kClosed, order::release("D11"));
+  header().end.store(kClosed, order::release("D11"));
 }
 
 Status SharedStream::abort(const Message* reason) noexcept {
@@ -180,8 +180,8 @@ Status SharedStream::abort(const Message* reason) noexcept {
   if (ended_.load(order::relaxed) != kOpen) return Status::ok;
   copy_in(header().reason, bytes.data(), bytes.size());
   header().reason_size = static_cast<std::uint32_t>(bytes.size());
-  ended_.store(kAborted, order::release("D7"));
-  header().end.store(kAborted, order::release("D7"));
+  ended_.store(kAborted, order::release("D11"));
+  header().end.store(kAborted, order::release("D11"));
   return Status::ok;
 }
 
@@ -282,9 +282,9 @@ void SharedStream::recover(unsigned process) noexcept {
 StreamStore::There SharedStream::look(std::uint64_t taken) const noexcept {
   if (!is_usable()) return {Fate::corrupt, taken};
   if (header().lost.load(order::relaxed) != 0) return {Fate::lost, taken};
-  std::uint32_t const end = (is_maker() ? ended_ : header().end).load(order::acquire("D7"));
+  std::uint32_t const end = (is_maker() ? ended_ : header().end).load(order::acquire("D11"));
   const bool is_closed = is_closed_by_reader();
-  std::uint64_t const written = (is_maker() ? sent_ : header().written).load(order::acquire("D7"));
+  std::uint64_t const written = (is_maker() ? sent_ : header().written).load(order::acquire("D11"));
   // What is written over is given back before: nobody who knows the rules comes so far.
   if (written - taken > shape_.capacity || taken < given_back_.load(order::relaxed))
     return {Fate::corrupt, taken};
@@ -315,6 +315,10 @@ std::uint64_t SharedStream::read_to(std::uint64_t position) noexcept {
   header().read.store(position, order::relaxed);
   set_aside(position);
   return given_back_.load(order::relaxed);
+}
+
+std::uint64_t SharedStream::given_back() const noexcept {
+  return FarLine::is_usable() ? header().given_back.load(order::relaxed) : 0;
 }
 
 void SharedStream::set_aside(std::uint64_t position) noexcept {
