@@ -6,11 +6,13 @@ STEP ?=
 APP ?= flaskapp:app
 PORT ?= 8080
 PREFIX ?= /usr/local
+TARGET ?=
+SECONDS ?= 600
 PYTHON ?= /usr/bin/python3
 export PENSTOCK_PYTHON = $(PYTHON)
 run = scripts/deps && /usr/bin/python3 -B scripts/run.py
 
-.PHONY: help demo serve test bench docs-check deps build install clean
+.PHONY: help demo serve test bench fuzz docs-check deps build install clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +20,7 @@ help:
 	@echo "make serve [APP=module:callable] [PORT=8080]   serve a WSGI application; default: an upload page"
 	@echo "make test [STEP=name]  build everything and run every test, or the steps named (STEP=list)"
 	@echo "make bench             measure, and record the results in perf/"
+	@echo "make fuzz [TARGET=name] [SECONDS=600]   fuzz each target, or one; tests/fuzz/corpus keeps what was new"
 	@echo "make docs-check        execute the snippets of README.md and docs/"
 	@echo "make build             the NIF, the Python package and the Erlang application"
 	@echo "make install [PREFIX=/usr/local]   the command penstock and the Python packages"
@@ -38,6 +41,9 @@ test:
 bench:
 	@scripts/deps gunicorn uwsgi-core uwsgi-plugin-python3 wrk procps
 	@$(run) bench
+
+fuzz:
+	@$(run) fuzz "$(TARGET)" "$(SECONDS)"
 
 docs-check:
 	@$(run) test docs

@@ -4,7 +4,8 @@
 %% SPDX-License-Identifier: Apache-2.0
 %%
 %% Streams through shared channels: from Erlang to a worker process, beside a context in the VM and
-%% a {packet, 4} port; and from one worker to another, beside multiprocessing and ZeroMQ.
+%% a {packet, 4} port; and from one worker to another, and without Erlang from one Python to another,
+%% beside multiprocessing and ZeroMQ.
 %%
 %%   bench/shared.escript [perf/RESULT.json]
 
@@ -22,9 +23,11 @@ rows() ->
       in_worker(fun(Context) -> round_trip(Context, #{shared => true}, 5000) end)}]
         ++ [Row || {Name, Size, Count} <- [{"64B", 64, 200_000}, {"16KiB", 16384, 50_000}],
                    Row <- [{"worker_to_worker_" ++ Name, "msg/s",
-                            fun(_) -> between_workers(Size, Count) end} |
+                            fun(_) -> between_workers(Size, Count) end},
+                           {"python_to_python_" ++ Name, "msg/s",
+                            fun(_) -> program("shared_channel", Size, Count) end} |
                            [{Way ++ "_" ++ Name ++ "_baseline", "msg/s",
-                             fun(_) -> baseline(Way, Size, Count div 4) end}
+                             fun(_) -> program(Way, Size, Count div 4) end}
                             || Way <- ["multiprocessing_queue", "multiprocessing_pipe",
                                        "pyzmq_ipc"]]]].
 
@@ -103,7 +106,9 @@ between_workers(Size, Count) ->
     [ok = py_context:stop(Context) || Context <- Contexts],
     Rate.
 
-baseline(Way, Size, Count) ->
-    Command = ["/usr/bin/python3 ", here(), "/shared_functions.py ", Way, " ",
+%% Two plain processes of Python's.
+program(Way, Size, Count) ->
+    Package = filename:join(code:priv_dir(penstock), "python"),
+    Command = ["PYTHONPATH=", Package, " /usr/bin/python3 ", here(), "/shared_functions.py ", Way, " ",
                integer_to_list(Size), " ", integer_to_list(Count)],
     list_to_float(string:trim(os:cmd(lists:flatten(Command)))).

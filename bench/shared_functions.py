@@ -2,9 +2,12 @@
 """The Python ends of bench/shared.escript; as a program, what it is compared with:
 
 shared_functions.py multiprocessing_queue|multiprocessing_pipe|pyzmq_ipc SIZE COUNT
+
+and erlang.shared_channel, between the same two processes without Erlang: shared_channel SIZE COUNT
 """
 
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
@@ -77,6 +80,16 @@ def zeromq(address):
     return sender, receiver
 
 
+def shared(address):
+    import erlang
+
+    def receiver():
+        channel = erlang.shared_channel(address, create=True, content='bytes', max_size=1 << 20)
+        return channel.receive_bytes
+
+    return (lambda: erlang.shared_channel(address).send_bytes), receiver
+
+
 def send_all(make, size, count):
     send = make()
     data = b'x' * size
@@ -89,6 +102,8 @@ def main(way, size, count):
     with tempfile.TemporaryDirectory() as folder:
         if way == 'pyzmq_ipc':
             sender, receiver = zeromq(f'ipc://{folder}/socket')
+        elif way == 'shared_channel':
+            sender, receiver = shared(f'@penstock-bench-{os.getpid()}')
         else:
             put, get = (queue if way == 'multiprocessing_queue' else pipe)(size, count)
             sender, receiver = (lambda: put), (lambda: get)

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from dev import bench, build, checks, suites
+from dev import bench, build, checks, fuzz, suites
 from dev.steps import LOGS, ROOT, Run, Step, selected
 
 
@@ -26,8 +26,10 @@ def all_steps() -> list[Step]:
         build.preset("clang"),
         build.preset("asan"),
         build.preset("tsan"),
+        build.preset("fuzz"),
         *checks.steps()[2:],
         *suites.steps(),
+        *fuzz.steps(),
     ]
 
 
@@ -115,6 +117,8 @@ def main(arguments: list[str]) -> int:
             return serve([app, port])
         case ["bench"]:
             return measure()
+        case ["fuzz", target, seconds]:
+            return 1 if Run(fuzz.long(target, int(seconds))).all().failed else 0
     print(__doc__, file=sys.stderr)
     return 2
 

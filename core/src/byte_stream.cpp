@@ -21,10 +21,28 @@ Ref<ByteStream> ByteStream::create(const Options& options) noexcept {
   return Ref<ByteStream>::steal(new (std::nothrow) ByteStream(options));
 }
 
-ByteStream::ByteStream(const Options& options) noexcept : options_(options) {}
+Ref<ByteStream> ByteStream::create(std::unique_ptr<StreamStore> store,
+                                   const Options& options) noexcept {
+  StreamStore& shared = *store;
+  auto stream = Ref<ByteStream>::steal(new (std::nothrow) ByteStream(options, std::move(store)));
+  if (!stream) return {};
+  stream->data_.set_far(shared.data(), shared.wanted_data());
+  stream->space_.set_far(shared.space(), shared.wanted_space());
+  try {
+    shared.belongs_to(*stream);
+  } catch (const std::bad_alloc&) {
+    return {};
+  }
+  return stream;
+}
 
-ByteStream::~ByteStream() {
-  // O1 ordered whatever the other threads did.
+ByteStream::ByteStream(const Options& options, std::unique_ptr<StreamStore> store) noexcept
+    : options_(options), store_(std::move(store)) {}
+
+// O1 ordered whatever the other threads did.
+ByteStream::~ByteStream() { free_chunks(); }
+
+void ByteStream::free_chunks() noexcept {
   Chunk* chunk = head_ != nullptr ? head_ : first_.load(order::relaxed);
   while (chunk != nullptr) {
     Chunk* const next = chunk->next();
@@ -65,25 +83,43 @@ Status ByteStream::write(std::uint64_t count, Append append) noexcept {
   std::uint64_t const end = written_.load(order::relaxed) + count;
   if (status == Status::ok) written_.store(end, order::release("B1"));
   unlock_writers();
+  return settle(status, end);
+}
+
+/// What follows a write that was, or would have been, up to `end`.
+Status ByteStream::settle(Status status, std::uint64_t end) noexcept {
   if (status == Status::ok) {
     data_.advance(end);
   } else if (status == Status::full) {
     // Before the fence of the next line: a reader that goes to sleep is woken, or looks at it.
-    pressed_.store(1, order::release("B3"));
+    if (store_) {
+      store_->press();
+    } else {
+      pressed_.store(1, order::release("B3"));
+    }
     data_.wake_all();
   } else if (status == Status::limit) {
     std::unique_ptr<Message> reason(new (std::nothrow) Message());
     if (reason != nullptr) (void)wire::Writer(*reason).atom("limit");  // Fits inside.
-    abort(std::move(reason));
+    (void)abort(std::move(reason));
   }
   return status;
 }
 
 Status ByteStream::write(std::span<const std::uint8_t> bytes) noexcept {
+  if (store_) {
+    const Status status = store_->write(bytes);
+    return settle(status, store_->written());
+  }
   return write(bytes.size(), [&] { return append_copy(bytes); });
 }
 
 Status ByteStream::write(Ref<wire::PinnedBytes>& bytes) noexcept {
+  if (store_) {
+    const Status status = write(bytes->bytes());
+    if (status == Status::ok) bytes = {};
+    return status;
+  }
   return write(bytes->bytes().size(), [&] { return append_reference(bytes); });
 }
 
@@ -137,11 +173,12 @@ Status ByteStream::append_reference(Ref<wire::PinnedBytes>& bytes) noexcept {
 }
 
 Status ByteStream::full_or_abandoned() const noexcept {
+  if (store_) return store_->is_abandoned() ? Status::no_reader : Status::full;
   return readers_.load(order::relaxed) == kHadReader ? Status::no_reader : Status::full;
 }
 
 void ByteStream::want_room(std::uint64_t count) noexcept {
-  std::uint64_t const end = written_.load(order::relaxed) + count;
+  std::uint64_t const end = progress().written + count;
   // No earlier than now: others may write meanwhile, and then the writer looks in vain.
   space_.want(end > options_.max_unread ? end - options_.max_unread : 0);
 }
@@ -157,24 +194,59 @@ void ByteStream::end(std::uint32_t how, std::unique_ptr<Message> reason) noexcep
   space_.wake_all();
 }
 
-void ByteStream::close() noexcept { end(kClosed, nullptr); }
+void ByteStream::close() noexcept {
+  if (!store_) return end(kClosed, nullptr);
+  store_->close();
+  data_.wake_all();
+  space_.wake_all();
+}
+
 void ByteStream::close_by_reader() noexcept {
+  if (store_) {
+    if (!store_->is_usable()) return;
+    store_->close_by_reader();
+    data_.wake_all();
+    space_.wake_all();
+    return;
+  }
   end(kClosedByReader, nullptr);
   // Last: a reader that sees this must find that no more is written. The fences of end() order it.
   closed_by_reader_.store(1, order::relaxed);
 }
-void ByteStream::abort(std::unique_ptr<Message> reason) noexcept {
-  end(kAborted, std::move(reason));
+Status ByteStream::abort(std::unique_ptr<Message> reason) noexcept {
+  if (!store_) {
+    end(kAborted, std::move(reason));
+    return Status::ok;
+  }
+  const Status status = store_->abort(reason.get());
+  data_.wake_all();
+  space_.wake_all();
+  return status;
 }
 
 void ByteStream::add_reader() noexcept {
+  if (store_) lock_writers();
+  if (store_ && (readers_.load(order::relaxed) & ~kHadReader) == 0) store_->set_reader(true);
   if ((readers_.fetch_add(1, order::relaxed) & kHadReader) == 0) {
     readers_.fetch_or(kHadReader, order::relaxed);
   }
+  if (store_) unlock_writers();
 }
 
 void ByteStream::remove_reader() noexcept {
-  if (readers_.fetch_sub(1, order::relaxed) == (kHadReader | 1)) space_.wake_all();
+  if (store_) lock_writers();
+  const bool is_last = readers_.fetch_sub(1, order::relaxed) == (kHadReader | 1);
+  if (store_) {
+    if (is_last) store_->set_reader(false);
+    unlock_writers();
+    if (!store_->is_usable()) return;
+  }
+  if (is_last) space_.wake_all();
+}
+
+ByteStream::Progress ByteStream::progress() const noexcept {
+  std::uint64_t const read = store_ ? store_->read() : position();  // First.
+  return {read, store_ ? store_->written() : written()};
 }
 
 // Waiting for bytes
@@ -183,6 +255,9 @@ void ByteStream::remove_reader() noexcept {
 bool ByteStream::is_worth_a_look(std::uint64_t position) const noexcept {
   // Relaxed: the look that follows has the order.
   std::uint64_t const wanted = std::min(position, options_.content_length);
+  if (store_) {
+    return store_->written() >= wanted || is_closed() || store_->is_pressed();
+  }
   return written_.load(order::relaxed) >= wanted || ended() != kOpen ||
          pressed_.load(order::relaxed) != 0;
 }
@@ -277,6 +352,7 @@ void ByteStream::Reading::copy(std::uint64_t from, std::uint8_t* to, std::size_t
 }
 
 void ByteStream::Reading::relieve() noexcept {
+  if (stream_.store_) return stream_.make_room(position_);
   // Not a plain store: it would overwrite a writer's mark without having seen what that writer saw.
   if (stream_.pressed_.load(order::relaxed) != 0) {
     stream_.pressed_.exchange(0, order::acquire("B3"));
@@ -305,7 +381,7 @@ void ByteStream::Reading::seek(std::uint64_t position) noexcept {
   if (stream_.at_ != nullptr && stream_.at_->start() > position) stream_.at_ = nullptr;
   stream_.at_ = chunk_at(position);
   stream_.read_.store(position, order::relaxed);
-  if (stream_.options_.max_unread != 0) stream_.space_.advance(position);
+  if (stream_.options_.max_unread != 0) stream_.space_.advance(stream_.given_back(position));
 }
 
 ByteStream::Reading::Piece ByteStream::Reading::piece(std::size_t count) noexcept {

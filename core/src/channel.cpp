@@ -227,10 +227,15 @@ Status Channel::receive_or_wait(Message& message) noexcept {
 
 Status Channel::take_or_wait(Message& message, bool* more) noexcept {
   const bool no_sender = !has_sender();
-  const Status status = take(message, more);
-  if (status != Status::empty || !no_sender) return status;
+  Status status = take(message, more);
   // Of a shared one empty may mean that another process takes a message just now.
-  return store_ && store_->has_record() ? Status::empty : Status::closed;
+  if (status == Status::empty && no_sender && !(store_ && store_->has_record())) {
+    status = Status::closed;
+  }
+  // All were told to look when the end came, but those who looked while somebody took what there
+  // was, or while what a dead process had claimed lay there, went back to sleep.
+  if (store_ && status == Status::closed) data_.wake_one();
+  return status;
 }
 
 bool Channel::looks_ready() noexcept {

@@ -5,8 +5,6 @@
 
 namespace penstock {
 
-Atomic<std::uint32_t> FarLine::is_forked{0};
-
 void FarLine::announce() noexcept {
   if (!is_usable()) return;
   is_marked_.store(1, order::release("D3"));

@@ -196,6 +196,7 @@ void Link::ring_bell() noexcept {
   Doorbell& bell = theirs().bell;
   std::uint32_t const who = bell.rouse();
   if (who == Doorbell::nobody) return;
+  fail_point("link.bell.before");
   if (who == Doorbell::looker) return bell.wake_looker();
   // Full: then something is there to be heard. Gone: it needs no bell.
   while (::send(socket_, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
@@ -369,23 +370,25 @@ Link::Look::Look(Link& link) noexcept : link_(link), has_role_(link.role_.try_lo
 Status Link::Look::take(Message& frame, std::size_t most) noexcept {
   std::span<const std::uint8_t> record;
   Status status = link_.in_.peek(&record);
-  if (status == Status::ok) {
-    std::uint64_t head = kLast;
-    if (record.size() > kPieceHead) copy_out(&head, record.data(), sizeof head);
-    if (head != kLast || record.size() > most + kPieceHead) {
-      leave_to_listener();
-      return Status::empty;
-    }
+  if (status != Status::ok) {
+    // What comes from now on may be long: it is looked at like all else, the next time.
+    if (status != Status::empty) return Status::corrupt;
+    link_.tell_of_room();  // peek() has given all of it back.
+    if (link_.is_stuck_.load(order::relaxed) != 0) link_.pump();
+    return status;
+  }
+  std::uint64_t head = kLast;
+  if (record.size() > kPieceHead) copy_out(&head, record.data(), sizeof head);
+  if (head != kLast || record.size() > most + kPieceHead) {
+    leave_to_listener();
+    return Status::empty;
   }
   bool is_last = false;
   status = link_.take_piece(frame, &is_last);
-  if (status == Status::ok) {
-    ++link_.looked_up_;
-    has_taken_ = true;
-    return is_last ? status : Status::corrupt;
-  }
-  if (status == Status::empty && link_.is_stuck_.load(order::relaxed) != 0) link_.pump();
-  return status;
+  if (status != Status::ok) return status;
+  ++link_.looked_up_;
+  has_taken_ = true;
+  return is_last ? status : Status::corrupt;
 }
 
 void Link::Look::end() noexcept { end(false); }

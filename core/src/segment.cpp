@@ -89,6 +89,8 @@ void Segment::map(int descriptor, std::size_t bytes) {
   memory_ = {static_cast<std::uint8_t*>(address), bytes};
   is_shared_ = descriptor >= 0;
   if (is_shared_) shared_bytes_here.fetch_add(static_cast<std::int64_t>(bytes), order::relaxed);
+  if (!Forks::watch()) fail("pthread_atfork", ENOMEM);
+  born_ = Forks::count();
   // A forked child of ours has no business here.
   if (madvise(address, bytes, MADV_DONTFORK) != 0) fail("madvise of a segment");
 }
@@ -99,7 +101,8 @@ void Segment::close_descriptor() noexcept {
 
 Segment::~Segment() {
   close_descriptor();
-  if (memory_.empty()) return;
+  // In a forked child something else may be there by now.
+  if (memory_.empty() || !is_here()) return;
   munmap(memory_.data(), memory_.size());
   if (!is_shared_) return;
   shared_bytes_here.fetch_sub(static_cast<std::int64_t>(memory_.size()), order::relaxed);

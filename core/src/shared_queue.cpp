@@ -54,7 +54,7 @@ SharedQueue::SharedQueue(Ref<Domain> domain, wire::Porter& porter,
       space_(*domain_, domain_->number(), header().space) {}
 
 SharedQueue::~SharedQueue() {
-  if (channel_ == nullptr || !FarLine::is_usable()) return;
+  if (channel_ == nullptr || !data_.is_usable()) return;
   domain_->remove(*channel_);
   // Nobody here waits or can send any more, which others may wait to hear; and a call that came for
   // us is for them.
@@ -78,7 +78,9 @@ Ref<Channel> SharedQueue::create(Ref<Domain> domain, wire::Porter& porter, std::
                                  Channel::Content content) {
   if (max_size == 0) max_size = kDefaultSize;
   if (max_size > kMostSize) throw std::system_error(EINVAL, std::generic_category(), "max_size");
-  const SharedShape shape{capacity_for(max_size), max_size, static_cast<std::uint32_t>(content)};
+  const SharedShape shape{.capacity = capacity_for(max_size),
+                          .max_size = max_size,
+                          .content = static_cast<std::uint32_t>(content)};
   auto segment = std::make_shared<const Segment>(
       Segment::create_shared(bytes_for(shape.capacity), "penstock-channel"));
   auto* const header = new (segment->memory().data()) SharedHeader{};
@@ -122,7 +124,7 @@ void SharedQueue::belongs_to(Channel& channel) {
 // ------------------------------------------------------------------------------------------------
 
 Status SharedQueue::push(const Message& message) noexcept {
-  if (!FarLine::is_usable()) return Status::closed;
+  if (!data_.is_usable()) return Status::closed;
   if (shape_.content == static_cast<std::uint32_t>(Channel::Content::bytes)) {
     return producer_.try_send(bytes::view(message).bytes);
   }
@@ -133,7 +135,7 @@ Status SharedQueue::push(const Message& message) noexcept {
 }
 
 Status SharedQueue::pop(Message& message, bool* is_wanted) noexcept {
-  if (!FarLine::is_usable()) return Status::closed;
+  if (!data_.is_usable()) return Status::closed;
   if (!take_role()) return Status::empty;
   const Status status = take(message);
   *is_wanted = leave_role();
@@ -162,21 +164,21 @@ Status SharedQueue::take(Message& message) noexcept {
 }
 
 bool SharedQueue::has_record() const noexcept {
-  return FarLine::is_usable() && consumer().has_record();
+  return data_.is_usable() && consumer().has_record();
 }
 
 bool SharedQueue::has_room() const noexcept { return size() < shape_.capacity; }
 
 std::uint64_t SharedQueue::size() const noexcept {
-  return FarLine::is_usable() ? MpscConsumer(ring(), shape_.capacity).used() : 0;
+  return data_.is_usable() ? MpscConsumer(ring(), shape_.capacity).used() : 0;
 }
 
 std::uint64_t SharedQueue::next_size() const noexcept {
-  return FarLine::is_usable() ? consumer().next_size() : 0;
+  return data_.is_usable() ? consumer().next_size() : 0;
 }
 
 std::uint64_t SharedQueue::leased() const noexcept {
-  if (!FarLine::is_usable()) return 0;
+  if (!data_.is_usable()) return 0;
   const MpscConsumer oldest(ring(), shape_.capacity);  // First: neither goes back.
   std::uint64_t const bytes = oldest.bytes_to(consumer().position());
   return bytes <= shape_.capacity ? bytes : 0;
@@ -197,7 +199,7 @@ class SharedQueue::Leased final : public wire::PinnedBytes {
 
  private:
   ~Leased() override {
-    if (lease_ == nullptr || !FarLine::is_usable()) return;
+    if (lease_ == nullptr || !data_.is_usable()) return;
     lease_->store(0, order::release("D7"));
     channel_->collect();
   }
@@ -253,7 +255,7 @@ void SharedQueue::go_on(MpscConsumer& ring) noexcept {
 bool SharedQueue::collect() noexcept {
   bool is_wanted = false;
   for (unsigned looks = 0; looks < kMostCollections; ++looks) {
-    if (!FarLine::is_usable() || header().leased.load(order::relaxed) == 0 || !take_role()) break;
+    if (!data_.is_usable() || header().leased.load(order::relaxed) == 0 || !take_role()) break;
     MpscConsumer ring = consumer();
     go_on(ring);
     if (!leave_role()) break;
@@ -294,15 +296,15 @@ bool SharedQueue::leave_role() noexcept {
 // ------------------------------------------------------------------------------------------------
 
 void SharedQueue::close() noexcept {
-  if (FarLine::is_usable()) producer_.close();
+  if (data_.is_usable()) producer_.close();
 }
 
 bool SharedQueue::is_closed() const noexcept {
-  return !FarLine::is_usable() || MpscConsumer(ring(), shape_.capacity).is_closed();
+  return !data_.is_usable() || MpscConsumer(ring(), shape_.capacity).is_closed();
 }
 
 void SharedQueue::set_sender(bool is_there) noexcept {
-  if (!FarLine::is_usable()) return;
+  if (!data_.is_usable()) return;
   Atomic<std::uint64_t>& senders = header().senders;
   if (is_there) {
     senders.fetch_or(mark(), order::relaxed);
@@ -312,7 +314,7 @@ void SharedQueue::set_sender(bool is_there) noexcept {
 }
 
 bool SharedQueue::has_sender() const noexcept {
-  return FarLine::is_usable() && header().senders.load(order::acquire("D4")) != 0;
+  return data_.is_usable() && header().senders.load(order::acquire("D4")) != 0;
 }
 
 /// Nobody of this process has it while we are here. One that is held by nobody who could is the

@@ -37,6 +37,7 @@ std::int64_t now_ns() noexcept {
 
 bool futex_wait(Atomic<std::uint32_t>& word, std::uint32_t expected, std::int64_t deadline_ns,
                 Reach reach) noexcept {
+  fail_point("futex.wait.before");
   timespec deadline{};
   if (deadline_ns != kNoDeadline) {
     deadline.tv_sec = deadline_ns / kNanosPerSecond;
@@ -50,6 +51,7 @@ bool futex_wait(Atomic<std::uint32_t>& word, std::uint32_t expected, std::int64_
 }
 
 void futex_wake(Atomic<std::uint32_t>* word, int count, Reach reach) noexcept {
+  fail_point("futex.wake.before");
   syscall(SYS_futex, word, FUTEX_WAKE | private_flag(reach), count, nullptr, nullptr, 0);
 }
 
@@ -96,7 +98,7 @@ std::uint32_t spin_limit_ns() noexcept {
   return limit;
 }
 
-#ifdef PENSTOCK_FAIL_POINTS
+#if defined(PENSTOCK_FAIL_POINTS) && !defined(PENSTOCK_WATCHED)
 std::atomic<FailPointHook> fail_point_hook{nullptr};
 #endif
 

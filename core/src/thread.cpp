@@ -6,6 +6,8 @@
 
 #include <cstddef>
 
+#include "penstock/forks.hpp"
+
 namespace penstock {
 
 namespace {
@@ -41,6 +43,12 @@ bool start_thread(void* (*body)(void*), void* argument) noexcept {
   pthread_attr_setdetachstate(attributes.get(), PTHREAD_CREATE_DETACHED);
   pthread_t thread{};
   return pthread_create(&thread, attributes.get(), body, argument) == 0;
+}
+
+bool Forks::watch() noexcept {
+  static const bool is_watching =
+      pthread_atfork(nullptr, nullptr, [] { count_.fetch_add(1, order::relaxed); }) == 0;
+  return is_watching;
 }
 
 void name_this_thread(const char* name) noexcept { pthread_setname_np(pthread_self(), name); }

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <system_error>
 
 #include "atoms.hpp"
 #include "byte_message.hpp"
@@ -9,7 +10,9 @@
 #include "delivery.hpp"
 #include "guard.hpp"
 #include "nifs.hpp"
+#include "penstock/shared_stream.hpp"
 #include "stream_resource.hpp"
+#include "vm_domain.hpp"
 #include "waiting.hpp"
 
 namespace penstock::nif {
@@ -40,6 +43,12 @@ Status write(ErlNifEnv* env, StreamResource& resource, const ByteMessage& data) 
   return pinned ? resource.core().write(pinned) : Status::out_of_memory;
 }
 
+/// Into a shared buffer all is copied.
+bool copies_too_much(const StreamResource& resource, const ByteMessage& data) noexcept {
+  return resource.core().is_shared() && data.bytes().size() > kMaxBytesAtOnce &&
+         on_normal_scheduler();
+}
+
 ERL_NIF_TERM write_in_line(ErlNifEnv* env, StreamResource& resource, ProcessWaiter& waiter,
                            const ByteMessage& bytes) {
   ByteStream& stream = resource.core();
@@ -56,7 +65,23 @@ bool open_buffer_types(ErlNifEnv* env) noexcept {
   return Resource<StreamResource>::open(env, "penstock_buffer");
 }
 
-/// (ContentLength | undefined, MaxSize, Limit | undefined, Retain)
+namespace {
+
+Ref<ByteStream> shared_stream(ErlNifEnv* env, const ByteStream::Options& options) {
+  if (options.max_unread > SharedStream::kMostSize) throw BadArg();
+  try {
+    ErlNifPid self{};
+    (void)enif_self(env, &self);
+    VmDomain& vm = vm_domain(self.pid);
+    return SharedStream::create(vm.domain, vm.porter, options);
+  } catch (const std::system_error&) {
+    return {};
+  }
+}
+
+}  // namespace
+
+/// (ContentLength | undefined, MaxSize, Limit | undefined, Retain, Shared)
 ERL_NIF_TERM buffer_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   ByteStream::Options options;
   options.content_length = bytes_or_unknown(env, argv[0]);
@@ -65,7 +90,8 @@ ERL_NIF_TERM buffer_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   options.max_unread = max_size;
   options.limit = bytes_or_unknown(env, argv[2]);
   options.retains = argv[3] == atoms().true_;
-  Ref<ByteStream> stream = ByteStream::create(options);
+  Ref<ByteStream> stream =
+      argv[4] == atoms().true_ ? shared_stream(env, options) : ByteStream::create(options);
   if (!stream) return make_error(env, atoms().enomem);
   return make_ok(env, Resource<StreamResource>::make(std::move(stream)).term(env));
 }
@@ -74,13 +100,27 @@ ERL_NIF_TERM buffer_write(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   const ByteMessage bytes(env, argv[1]);
   StreamResource* const resource = Resource<StreamResource>::get(env, argv[0]);
   if (resource == nullptr) return invalid_buffer(env);
+  if (copies_too_much(*resource, bytes)) {
+    return continue_dirty<buffer_write, 2>(env, "buffer_write", argv);
+  }
   return send_result(env, write(env, *resource, bytes));
+}
+
+/// How much goes into the buffer at a time, if what is longer can go in pieces; 0: it cannot.
+ERL_NIF_TERM buffer_piece_size(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  const StreamResource* const resource = Resource<StreamResource>::get(env, argv[0]);
+  if (resource == nullptr) return invalid_buffer(env);
+  const ByteStream& stream = resource->core();
+  return enif_make_uint64(env, stream.is_shared() ? stream.options().max_unread : 0);
 }
 
 ERL_NIF_TERM buffer_write_wait(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   const ByteMessage bytes(env, argv[1]);
   StreamResource* const resource = Resource<StreamResource>::get(env, argv[0]);
   if (resource == nullptr) return invalid_buffer(env);
+  if (copies_too_much(*resource, bytes)) {
+    return continue_dirty<buffer_write_wait, 3>(env, "buffer_write_wait", argv);
+  }
   const auto waiter = wait_in_line(env, Ref<Object>::borrow(&resource->core()),
                                    resource->core().space_waiters(), For::room_in_stream, argv[2]);
   return write_in_line(env, *resource, *waiter, bytes);
@@ -91,6 +131,9 @@ ERL_NIF_TERM buffer_write_again(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   StreamResource* const resource = Resource<StreamResource>::get(env, argv[1]);
   ProcessWaiter& waiter = own_waiter(env, argv[0], For::room_in_stream);
   if (resource == nullptr || &waiter.owner() != &resource->core()) throw BadArg();
+  if (copies_too_much(*resource, bytes)) {
+    return continue_dirty<buffer_write_again, 3>(env, "buffer_write_again", argv);
+  }
   waiter.looked();
   waiter.arm();
   return write_in_line(env, *resource, waiter, bytes);
@@ -113,8 +156,7 @@ ERL_NIF_TERM buffer_abort(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
     return continue_dirty<buffer_abort, 2>(env, "buffer_abort", argv);
   }
   if (outcome != Encoder::Outcome::ok) return encode_error(env, outcome, encoder);
-  resource->core().abort(std::move(reason));
-  return atoms().ok;
+  return send_result(env, resource->core().abort(std::move(reason)));
 }
 
 ERL_NIF_TERM buffer_set_writer(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
@@ -130,9 +172,7 @@ ERL_NIF_TERM buffer_info(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   const StreamResource* const resource = Resource<StreamResource>::get(env, argv[0]);
   if (resource == nullptr) return invalid_buffer(env);
   const ByteStream& stream = resource->core();
-  // Read before written, so that the difference is never negative.
-  std::uint64_t const read = stream.position();
-  std::uint64_t const written = stream.written();
+  const auto [read, written] = stream.progress();
   std::uint64_t const announced = stream.options().content_length;
   ERL_NIF_TERM keys[] = {atoms().size,           atoms().max_size, atoms().closed, atoms().pinned,
                          atoms().content_length, atoms().read,     atoms().written};

@@ -45,8 +45,9 @@ ErlNifFunc functions[] = {
     {"byte_channel_info",             1, guarded<byte_channel_info>,             0},
 
     // Buffers
-    {"buffer_new",                    4, guarded<buffer_new>,                    0},
+    {"buffer_new",                    5, guarded<buffer_new>,                    0},
     {"buffer_write",                  2, guarded<buffer_write>,                  0},
+    {"buffer_piece_size",             1, guarded<buffer_piece_size>,             0},
     {"buffer_write_wait",             3, guarded<buffer_write_wait>,             0},
     {"buffer_write_again",            3, guarded<buffer_write_again>,            0},
     {"buffer_close",                  1, guarded<buffer_close>,                  0},

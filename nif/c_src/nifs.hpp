@@ -20,8 +20,8 @@ Body byte_channel_new, byte_channel_new_shared, byte_channel_send, byte_channel_
     byte_channel_try_receive, byte_channel_try_receive_many, byte_channel_send_wait,
     byte_channel_send_again;
 // buffer_nifs.cpp
-Body buffer_new, buffer_write, buffer_write_wait, buffer_write_again, buffer_close, buffer_abort,
-    buffer_set_writer, buffer_info;
+Body buffer_new, buffer_write, buffer_piece_size, buffer_write_wait, buffer_write_again,
+    buffer_close, buffer_abort, buffer_set_writer, buffer_info;
 // context_nifs.cpp
 Body runtime_start, runtime_version, runtime_features, set_stopped;
 Body context_new, process_new, context_submit, context_interrupt, context_interrupt_call,

@@ -227,13 +227,15 @@ class ProcessContext::Outgoing final : public wire::Porter {
   }
   [[nodiscard]] Status token_of(wire::HandleKind kind, Object& object,
                                 std::uint64_t* token) noexcept override {
-    if (kind != wire::HandleKind::channel) return of_.token_of(kind, object, token);
+    if (kind != wire::HandleKind::channel && kind != wire::HandleKind::stream) {
+      return of_.token_of(kind, object, token);
+    }
     try {
       channels_.reserve(channels_.size() + 1);
     } catch (const std::bad_alloc&) {
       return Status::out_of_memory;
     }
-    const Status status = of_.exports_.number_of(static_cast<Channel&>(object), token);
+    const Status status = of_.exports_.number_of(static_cast<Shareable&>(object), token);
     if (status == Status::ok) channels_.push_back(*token);
     return status;
   }
@@ -345,11 +347,9 @@ Status ProcessContext::object_of(wire::HandleKind kind, std::uint64_t token,
       *object = Ref<Object>::steal(call.take());
       return Status::ok;
     }
-    if (kind == wire::HandleKind::channel) {
-      Ref<Channel> channel = exports_.channel_of(token);
-      if (!channel) return Status::corrupt;
-      *object = Ref<Object>::steal(channel.take());
-      return Status::ok;
+    if (kind == wire::HandleKind::channel || kind == wire::HandleKind::stream) {
+      *object = exports_.object_of(kind, token);
+      return *object ? Status::ok : Status::corrupt;
     }
     return kind == wire::HandleKind::inbox ? add_inbox(token, object) : Status::corrupt;
   } catch (const std::bad_alloc&) {

@@ -75,14 +75,15 @@ ERL_NIF_TERM context_stats(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 }
 
 ERL_NIF_TERM node_stats(ErlNifEnv* env, const ERL_NIF_TERM* /*argv*/) {
-  std::vector<Ref<Channel>> channels;
+  std::vector<Ref<Shareable>> objects;
   std::size_t count = 0;
   if (const VmDomain* const vm = vm_domain_if_any()) {
-    count = vm->domain->list(channels, kMostChannels);
+    count = vm->domain->list(objects, kMostChannels);
   }
   ERL_NIF_TERM list = enif_make_list(env, 0);
-  for (const Ref<Channel>& channel : channels) {
-    list = enif_make_list_cell(env, stats_of(env, *channel), list);
+  for (const Ref<Shareable>& object : objects) {
+    auto* const channel = dynamic_cast<Channel*>(object.get());
+    if (channel != nullptr) list = enif_make_list_cell(env, stats_of(env, *channel), list);
   }
   ERL_NIF_TERM output = atoms().none;
   if (const Ref<Channel> channel = python::output_channel()) {

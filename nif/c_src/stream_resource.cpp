@@ -15,7 +15,7 @@ namespace {
 void abort_with(ByteStream& stream, std::string_view reason) noexcept {
   std::unique_ptr<Message> message(new (std::nothrow) Message());
   if (message != nullptr) (void)wire::Writer(*message).atom(reason);  // Fits inside.
-  stream.abort(std::move(message));
+  (void)stream.abort(std::move(message));
 }
 
 }  // namespace

@@ -14,8 +14,8 @@
          byte_channel_send/2, byte_channel_send_many/2,
          byte_channel_try_receive/1, byte_channel_try_receive_many/2, byte_channel_send_wait/3,
          byte_channel_send_again/2, byte_channel_receive_wait/2, byte_channel_info/1]).
--export([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
-         buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
+-export([buffer_new/5, buffer_write/2, buffer_piece_size/1, buffer_write_wait/3,
+         buffer_write_again/3, buffer_close/1, buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -export([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -export([context_new/2, process_new/6, context_submit/5, context_interrupt/1, context_interrupt/2,
          context_look_out/2, context_finish/1, context_stop/1, context_kill/1, call_cancel/1,
@@ -41,8 +41,8 @@
 -nifs([byte_channel_new/1, byte_channel_new_shared/1, byte_channel_send/2, byte_channel_send_many/2,
        byte_channel_try_receive/1, byte_channel_try_receive_many/2, byte_channel_send_wait/3,
        byte_channel_send_again/2, byte_channel_receive_wait/2, byte_channel_info/1]).
--nifs([buffer_new/4, buffer_write/2, buffer_write_wait/3, buffer_write_again/3, buffer_close/1,
-       buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
+-nifs([buffer_new/5, buffer_write/2, buffer_piece_size/1, buffer_write_wait/3,
+       buffer_write_again/3, buffer_close/1, buffer_abort/2, buffer_set_writer/2, buffer_info/1]).
 -nifs([runtime_start/3, runtime_version/0, runtime_features/0, set_stopped/1]).
 -nifs([context_new/2, process_new/6, context_submit/5, context_interrupt/1, context_interrupt/2,
        context_look_out/2, context_finish/1, context_stop/1, context_kill/1, call_cancel/1,
@@ -197,9 +197,14 @@ byte_channel_info(_Channel) -> erlang:nif_error(not_loaded).
 
 %% @doc See {@link py_buffer:new/1}; `undefined' is unknown, or none.
 -spec buffer_new(ContentLength :: non_neg_integer() | undefined, MaxSize :: non_neg_integer(),
-                 Limit :: non_neg_integer() | undefined, Retain :: boolean()) ->
+                 Limit :: non_neg_integer() | undefined, Retain :: boolean(),
+                 Shared :: boolean()) ->
     {ok, buffer()} | {error, enomem}.
-buffer_new(_ContentLength, _MaxSize, _Limit, _Retain) -> erlang:nif_error(not_loaded).
+buffer_new(_ContentLength, _MaxSize, _Limit, _Retain, _Shared) -> erlang:nif_error(not_loaded).
+
+%% @doc See {@link py_buffer:write/3}: how much goes into a shared buffer at a time; 0: it is none.
+-spec buffer_piece_size(buffer()) -> non_neg_integer() | {error, invalid_buffer}.
+buffer_piece_size(_Buffer) -> erlang:nif_error(not_loaded).
 
 %% @doc See {@link py_buffer:write/2}.
 -spec buffer_write(buffer(), binary()) -> ok | busy | {error, py_buffer:write_error()}.
@@ -222,7 +227,8 @@ buffer_write_again(_Waiter, _Buffer, _Bytes) -> erlang:nif_error(not_loaded).
 buffer_close(_Buffer) -> erlang:nif_error(not_loaded).
 
 %% @doc See {@link py_buffer:abort/2}.
--spec buffer_abort(buffer(), term()) -> ok | {error, invalid_buffer | enomem | unsupported()}.
+-spec buffer_abort(buffer(), term()) ->
+    ok | {error, invalid_buffer | enomem | too_large | not_shared | unsupported()}.
 buffer_abort(_Buffer, _Reason) -> erlang:nif_error(not_loaded).
 
 %% @doc See {@link py_buffer:controlling_process/2}.

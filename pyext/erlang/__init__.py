@@ -45,6 +45,7 @@ from erlang._spawn import spawn_task
 from erlang.calls import Function, async_call, sleep
 from erlang.calls import function as __getattr__
 from erlang.eventloop import ErlangEventLoop, new_event_loop, run
+from erlang.sharing import invite, shared_channel
 
 __version__ = "0.1.0"
 
@@ -79,6 +80,7 @@ __all__ = [
     "detect_mode",
     "get_event_loop_policy",
     "install",
+    "invite",
     "new_event_loop",
     "reply",
     "run",
@@ -86,6 +88,7 @@ __all__ = [
     "schedule_inline",
     "schedule_py",
     "send",
+    "shared_channel",
     "sleep",
     "spawn_task",
     "whereis",

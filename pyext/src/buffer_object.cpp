@@ -24,8 +24,8 @@ constexpr std::uint64_t kWorthKeeping = 4096;
 constexpr std::uint64_t kMaxWaste = 4;
 
 std::uint64_t unread(const ByteStream& stream) noexcept {
-  std::uint64_t const position = stream.position();  // First: never beyond what is written.
-  return stream.written() - position;
+  const ByteStream::Progress progress = stream.progress();
+  return progress.written - progress.read;
 }
 
 // Views

@@ -193,7 +193,7 @@ PyObject* buffer_seek(PyObject* object, PyObject* const* args, Py_ssize_t count,
 }
 
 PyObject* buffer_tell(PyObject* object, PyObject*) {
-  return PyLong_FromUnsignedLongLong(as_buffer(object).stream->position());
+  return PyLong_FromUnsignedLongLong(as_buffer(object).stream->progress().read);
 }
 
 PyObject* buffer_find(PyObject* object, PyObject* const* args, Py_ssize_t count,

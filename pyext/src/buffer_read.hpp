@@ -21,6 +21,8 @@ inline constexpr std::uint64_t kLong = 256 * 1024;
 class HeldReading {
  public:
   explicit HeldReading(ByteStream& stream) {
+    if (stream.is_shared()) [[unlikely]]
+      pull(stream);
     if (stream.has_line()) [[unlikely]] {
       const GilRelease released;
       stream.let_others_read();
@@ -37,6 +39,12 @@ class HeldReading {
   ByteStream::Reading* operator->() noexcept { return &*reading_; }
 
  private:
+  static void pull(ByteStream& stream) {
+    if (stream.to_pull() < kLong) return stream.pull();
+    const GilRelease released;
+    stream.pull();
+  }
+
   std::optional<ByteStream::Reading> reading_;
 };
 

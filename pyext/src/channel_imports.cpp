@@ -7,23 +7,40 @@
 #include <system_error>
 #include <utility>
 
-#include "penstock/wire.hpp"
+#include "penstock/shared_queue.hpp"
+#include "penstock/shared_stream.hpp"
 
 namespace penstock::python {
 
-Status ChannelImports::channel_of(std::uint64_t number, Ref<Channel>* channel) noexcept {
-  Ref<Channel> found;  // One that goes again goes without the lock.
+namespace {
+
+[[nodiscard]] bool is_of(wire::HandleKind kind, const SharedShape& shape) noexcept {
+  return (kind == wire::HandleKind::stream) == (shape.content == SharedShape::kStream);
+}
+
+[[nodiscard]] std::shared_ptr<const Segment> map(int descriptor, const SharedShape& shape) {
+  return shape.content == SharedShape::kStream ? SharedStream::map(descriptor, shape)
+                                               : SharedQueue::map(descriptor, shape);
+}
+
+}  // namespace
+
+Status ChannelImports::object_of(wire::HandleKind kind, std::uint64_t number,
+                                 Ref<Object>* object) noexcept {
+  Ref<Shareable> found;  // One that goes again goes without the lock.
   std::unique_lock lock(mutex_);
   try {
     for (;;) {
       Import* const import = find_or_receive(number);
-      if (import == nullptr || !import->memory) return Status::corrupt;
-      if (import->channel == nullptr) {
+      if (import == nullptr || !import->memory || !is_of(kind, import->shape)) {
+        return Status::corrupt;
+      }
+      if (import->object == nullptr) {
         found = attach(number, *import);
         break;
       }
-      if (import->channel->try_retain()) {
-        found = Ref<Channel>::steal(import->channel);
+      if (import->object->try_retain()) {
+        found = Ref<Shareable>::steal(import->object);
         break;
       }
       has_gone_.wait(lock);  // Its destructor runs, and takes back what it told other processes.
@@ -31,7 +48,7 @@ Status ChannelImports::channel_of(std::uint64_t number, Ref<Channel>* channel) n
   } catch (const std::bad_alloc&) {
     return Status::out_of_memory;
   }
-  *channel = std::move(found);
+  *object = Ref<Object>::steal(found.take());
   return Status::ok;
 }
 
@@ -41,18 +58,17 @@ void ChannelImports::came(const Message& message) noexcept {
   wire::Item item{};
   const std::lock_guard lock(mutex_);
   while (!reader.at_end() && reader.next(item) == Status::ok) {
-    if (item.tag != wire::kHandle ||
-        item.kind != static_cast<std::uint8_t>(wire::HandleKind::channel)) {
-      continue;
-    }
-    const auto known = numbers_.find(static_cast<const Channel*>(item.object));
+    if (item.tag != wire::kHandle) continue;
+    const auto kind = static_cast<wire::HandleKind>(item.kind);
+    if (kind != wire::HandleKind::channel && kind != wire::HandleKind::stream) continue;
+    const auto known = numbers_.find(static_cast<const Shareable*>(item.object));
     if (known != numbers_.end()) ++imports_.at(known->second).copies;
   }
 }
 
 /// One whose descriptor or memory did not come is remembered as such.
 bool ChannelImports::receive_one(int flags) {
-  PassedChannel passed{};
+  PassedObject passed{};
   int received = -1;
   const ssize_t size =
       receive_descriptors(passing_.get(), {reinterpret_cast<std::uint8_t*>(&passed), sizeof passed},
@@ -62,7 +78,7 @@ bool ChannelImports::receive_one(int flags) {
   Import import;
   import.shape = passed.shape;
   try {
-    if (descriptor.get() >= 0) import.memory = SharedQueue::map(descriptor.take(), passed.shape);
+    if (descriptor.get() >= 0) import.memory = map(descriptor.take(), passed.shape);
   } catch (const std::system_error&) {
     import.memory = {};
   }
@@ -79,32 +95,38 @@ ChannelImports::Import* ChannelImports::find_or_receive(std::uint64_t number) {
   }
 }
 
-Ref<Channel> ChannelImports::attach(std::uint64_t number, Import& import) {
+Ref<Shareable> ChannelImports::attach(std::uint64_t number, Import& import) {
   numbers_.reserve(numbers_.size() + 1);
-  Ref<Channel> channel = SharedQueue::attach(
-      domain_, porter_, import.memory, import.shape,
-      [this, number](const Channel& channel_gone) { gone(number, channel_gone); });
-  import.channel = channel.get();
-  numbers_.emplace(channel.get(), number);
-  return channel;
+  const auto on_gone = [this, number](const Shareable& object) { gone(number, object); };
+  Ref<Shareable> object;
+  if (import.shape.content == SharedShape::kStream) {
+    object = Ref<Shareable>::steal(
+        SharedStream::attach(domain_, porter_, import.memory, import.shape, on_gone).take());
+  } else {
+    object = Ref<Shareable>::steal(
+        SharedQueue::attach(domain_, porter_, import.memory, import.shape, on_gone).take());
+  }
+  import.object = object.get();
+  numbers_.emplace(object.get(), number);
+  return object;
 }
 
-void ChannelImports::gone(std::uint64_t number, const Channel& channel) noexcept {
+void ChannelImports::gone(std::uint64_t number, const Shareable& object) noexcept {
   std::uint32_t copies = 0;
   {
     const std::lock_guard lock(mutex_);
-    numbers_.erase(&channel);
+    numbers_.erase(&object);
     Import& import = imports_.at(number);  // The VM has not got all copies back.
-    import.channel = nullptr;
+    import.object = nullptr;
     copies = std::exchange(import.copies, 0);
   }
   has_gone_.notify_all();
   if (copies != 0) give_back_(number, copies);
 }
 
-Status ChannelImports::number_of(const Channel& channel, std::uint64_t* number) noexcept {
+Status ChannelImports::number_of(const Shareable& object, std::uint64_t* number) noexcept {
   const std::lock_guard lock(mutex_);
-  const auto found = numbers_.find(&channel);
+  const auto found = numbers_.find(&object);
   if (found == numbers_.end()) return Status::not_shared;
   *number = found->second;
   return Status::ok;

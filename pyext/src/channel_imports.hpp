@@ -8,19 +8,19 @@
 #include <mutex>
 #include <unordered_map>
 
-#include "penstock/channel.hpp"
 #include "penstock/descriptors.hpp"
 #include "penstock/domain.hpp"
 #include "penstock/portable.hpp"
-#include "penstock/shared_queue.hpp"
+#include "penstock/shared.hpp"
+#include "penstock/wire.hpp"
 
 namespace penstock::python {
 
-/// Shared channels that a worker process got from the VM, by the numbers that both know them by.
-/// When nothing here refers to one any more, the copies of it that came are given back together.
-/// Its memory stays mapped until the VM says that none is on its way.
+/// Shared channels and streams that a worker process got from the VM, by the numbers that both know
+/// them by. When nothing here refers to one any more, the copies of it that came are given back
+/// together. Its memory stays mapped until the VM says that none is on its way.
 ///
-/// Threads: any. channel_of() may wait for what the VM has sent already; nothing else blocks.
+/// Threads: any. object_of() may wait for what the VM has sent already; nothing else blocks.
 class ChannelImports {
  public:
   /// Tells the VM that so many copies are no more.
@@ -33,11 +33,12 @@ class ChannelImports {
         give_back_(std::move(give_back)) {}
 
   /// ok, corrupt (its memory did not come, or the VM is gone) or out_of_memory.
-  [[nodiscard]] Status channel_of(std::uint64_t number, Ref<Channel>* channel) noexcept;
+  [[nodiscard]] Status object_of(wire::HandleKind kind, std::uint64_t number,
+                                 Ref<Object>* object) noexcept;
   /// The message holds copies that came from the VM, each of which is to be given back.
   void came(const Message& message) noexcept;
   /// ok, or not_shared: it is none of these.
-  [[nodiscard]] Status number_of(const Channel& channel, std::uint64_t* number) noexcept;
+  [[nodiscard]] Status number_of(const Shareable& object, std::uint64_t* number) noexcept;
   /// The VM has taken all copies back.
   void forget(std::uint64_t number) noexcept;
 
@@ -45,7 +46,7 @@ class ChannelImports {
   struct Import {
     SharedShape shape{};
     std::shared_ptr<const Segment> memory;  // None: it did not come.
-    Channel* channel = nullptr;             // Not owned: its destructor tells.
+    Shareable* object = nullptr;            // Not owned: its destructor tells.
     std::uint32_t copies = 0;
   };
 
@@ -54,8 +55,8 @@ class ChannelImports {
   bool receive_one(int flags);
   /// These throw.
   [[nodiscard]] Import* find_or_receive(std::uint64_t number);
-  [[nodiscard]] Ref<Channel> attach(std::uint64_t number, Import& import);
-  void gone(std::uint64_t number, const Channel& channel) noexcept;
+  [[nodiscard]] Ref<Shareable> attach(std::uint64_t number, Import& import);
+  void gone(std::uint64_t number, const Shareable& object) noexcept;
 
   const Descriptor passing_;
   const Ref<Domain> domain_;
@@ -65,7 +66,7 @@ class ChannelImports {
   std::mutex mutex_;  // Guards what follows.
   std::condition_variable has_gone_;
   std::unordered_map<std::uint64_t, Import> imports_;
-  std::unordered_map<const Channel*, std::uint64_t> numbers_;
+  std::unordered_map<const Shareable*, std::uint64_t> numbers_;
 };
 
 }  // namespace penstock::python

@@ -74,7 +74,7 @@ bool append_characters(wire::Writer& writer, PyObject* text) {
 void raise_not_shared() {
   PyErr_SetString(
       PyExc_ValueError,
-      "a channel that was not made with shared => true, or a buffer, cannot go to another process");
+      "a channel or buffer that was not made with shared => true cannot go to another process");
 }
 
 PyRef take_exception() {

@@ -21,6 +21,7 @@
 #include "output.hpp"
 #include "parking.hpp"
 #include "penstock/host.hpp"
+#include "shared_channel.hpp"
 #include "socket_awaitable.hpp"
 #include "stream_read.hpp"
 #include "task_run.hpp"
@@ -126,6 +127,7 @@ int execute(PyObject* module) {
       PyModule_AddFunctions(module, output_functions) == 0 &&
       PyModule_AddFunctions(module, worker_functions) == 0 &&
       PyModule_AddFunctions(module, layout_functions) == 0 &&
+      PyModule_AddFunctions(module, shared_channel_functions) == 0 &&
       PyModule_AddObjectRef(
           module, "is_main_interpreter",
           PyInterpreterState_Get() == PyInterpreterState_Main() ? Py_True : Py_False) == 0 &&

@@ -7,6 +7,16 @@
 
 namespace penstock::python::detail {
 
+namespace {
+
+bool is_our_turn(const BufferObject& self) {
+  if (self.stream->take_turn()) return true;
+  PyErr_SetString(PyExc_RuntimeError, "the buffer is being read in another process");
+  return false;
+}
+
+}  // namespace
+
 #if PY_VERSION_HEX >= 0x030C0000
 
 namespace {
@@ -46,6 +56,7 @@ Claims& claims() noexcept {
 }  // namespace
 
 bool claim_reading(const BufferObject& self) {
+  if (!is_our_turn(self)) return false;
   try {
     self.is_reader = claims().take(self.stream, PyInterpreterState_Get());
     if (!self.is_reader) {
@@ -62,8 +73,8 @@ void give_up_reading(const BufferObject& self) noexcept { claims().give_up(self.
 #else  // There is one interpreter.
 
 bool claim_reading(const BufferObject& self) {
-  self.is_reader = true;
-  return true;
+  self.is_reader = is_our_turn(self);
+  return self.is_reader;
 }
 
 void give_up_reading(const BufferObject& /*self*/) noexcept {}

@@ -138,7 +138,7 @@ PyObject* test_stream_abort(PyObject* module, PyObject* args) {
     message = std::make_unique<Message>();
     if (!encode(state_of(module), *message, reason)) return nullptr;
   }
-  as_buffer(buffer).stream->abort(std::move(message));
+  (void)as_buffer(buffer).stream->abort(std::move(message));
   Py_RETURN_NONE;
 }
 

@@ -165,8 +165,8 @@ Status Uplink::token_of(wire::HandleKind kind, Object& object, std::uint64_t* to
     *token = static_cast<RemoteCall&>(static_cast<Call&>(object)).id();
     return Status::ok;
   }
-  if (kind == wire::HandleKind::channel) {
-    return channels_.number_of(static_cast<Channel&>(object), token);
+  if (kind == wire::HandleKind::channel || kind == wire::HandleKind::stream) {
+    return channels_.number_of(static_cast<Shareable&>(object), token);
   }
   if (kind != wire::HandleKind::inbox) return Status::not_shared;
   auto inbox = Ref<Channel>::borrow(&static_cast<Channel&>(object));
@@ -182,11 +182,8 @@ Status Uplink::token_of(wire::HandleKind kind, Object& object, std::uint64_t* to
 }
 
 Status Uplink::object_of(wire::HandleKind kind, std::uint64_t token, Ref<Object>* object) noexcept {
-  if (kind == wire::HandleKind::channel) {
-    Ref<Channel> channel;
-    const Status status = channels_.channel_of(token, &channel);
-    *object = Ref<Object>::steal(channel.take());
-    return status;
+  if (kind == wire::HandleKind::channel || kind == wire::HandleKind::stream) {
+    return channels_.object_of(kind, token, object);
   }
   if (kind != wire::HandleKind::call) return Status::corrupt;
   auto call = Ref<RemoteCall>::steal(new (std::nothrow)

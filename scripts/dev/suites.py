@@ -282,6 +282,8 @@ def steps() -> list[Step]:
         gtest("io_uring-tsan", "the same, TSAN", "tsan", "tests/io_uring_tests", env=TSAN),
         gtest("model", "interleavings under a weak memory model, and mutants", "release",
               "tests/model/explorer_tests", "tests/model/model_tests"),
+        gtest("kill", "processes killed and stopped at each access to shared memory", "release",
+              "tests/kill/kill_tests"),
         gtest("runtime", "Python contexts without a VM", "release",
               "tests/python/python_runtime_tests"),
         common_test("ct", "Common Test", ()),

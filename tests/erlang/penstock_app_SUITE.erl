@@ -74,7 +74,7 @@ a_start_that_fails_may_be_tried_again_at_once(_) ->
 
 a_stop_wakes_blocked_python(_) ->
     ok = application:start(penstock),
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     Blocked = [blocked_receiver(Index, announce_then_collect, Channel)
                || Index <- lists:seq(1, py_context_router:num_contexts())],
     stop_promptly(),
@@ -85,7 +85,7 @@ a_stop_wakes_blocked_python(_) ->
 
 a_stop_wakes_coroutines(_) ->
     ok = application:start(penstock),
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     Blocked = blocked_receiver(1, announce_then_collect_async, Channel),
     stop_promptly(),
     ?assertMatch([{error, _}], eventually:workers([Blocked], blocked)),
@@ -94,7 +94,7 @@ a_stop_wakes_coroutines(_) ->
 %% What Python sees. It tells the test before its context is gone.
 a_stop_is_seen_as_application_stopped(_) ->
     ok = application:start(penstock),
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     ok = py:exec(py:context(1), "import sys"),
     Test = self(),
     Blocked = eventually:worker(
@@ -142,7 +142,7 @@ a_stop_is_told_again(_) ->
 
 a_stop_answers_what_is_queued(_) ->
     ok = application:start(penstock),
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     Blocked = blocked_receiver(1, announce_then_collect, Channel),
     Queued = [eventually:worker(fun() -> py:call(py:context(1), math, sqrt, [16]) end)
               || _ <- lists:seq(1, 50)],
@@ -155,7 +155,7 @@ a_stop_answers_what_is_queued(_) ->
 
 channels_survive_a_restart(_) ->
     ok = application:start(penstock),
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     ok = py_channel:send(Channel, before),
     ok = application:stop(penstock),
     ok = py_channel:send(Channel, between),
@@ -201,7 +201,7 @@ atoms_from(First) ->
 
 restart_with_blocked_receivers() ->
     ok = application:start(penstock),
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     Count = py_context_router:num_contexts(),
     Blocked = [blocked_receiver(Index, Function, Channel)
                || {Index, Function} <- lists:zip(lists:seq(1, Count),
@@ -273,7 +273,7 @@ another_python_is_not_looked_for_once_python_runs(_) ->
 
 every_process_of_the_tree_may_be_killed(_) ->
     ok = application:start(penstock),
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     [begin
          Old = whereis(Name),
          exit(Old, kill),
@@ -322,7 +322,7 @@ fail_allocation(Countdown, Injected) ->
     Terms = [small, <<0:(7000 * 8)>>, lists:seq(1, 3000), lists:duplicate(100, <<0:8000>>)],
     ok = py_nif:debug_fail_allocations(Countdown),
     Results = try
-                  case py_channel:new() of
+                  case made:channel() of
                       {ok, Channel} ->
                           {Channel, [{Term, py_channel:send(Channel, Term, 0)}
                                      || _ <- lists:seq(1, 20), Term <- Terms]};
@@ -364,7 +364,7 @@ the_native_functions_are_those_that_the_module_declares(_) ->
 %% As a release upgrade does, with live channels, waiters and blocked Python.
 the_module_is_loaded_again_while_python_waits(_) ->
     ok = application:start(penstock),
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     Blocked = blocked_receiver(1, announce_then_collect, Channel),
     Waiter = eventually:worker(fun() -> py_channel:recv(Channel) end),
     [begin

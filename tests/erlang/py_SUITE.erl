@@ -320,8 +320,8 @@ all_code_of_a_context_runs_on_one_thread(_) ->
 
 %% Each waits for the other: that only works if both run.
 contexts_run_side_by_side(_) ->
-    {ok, There} = py_channel:new(),
-    {ok, Back} = py_channel:new(),
+    {ok, There} = made:channel(),
+    {ok, Back} = made:channel(),
     First = eventually:worker(
               fun() -> ok = py:exec(py:context(1), <<"import erlang">>),
                        py:eval(py:context(1),

@@ -50,22 +50,22 @@ new_takes_a_length_or_options(_) ->
     [begin
          {ok, Buffer} = New,
          ?assertEqual(maps:merge(Info, Expected), py_buffer:info(Buffer))
-     end || {New, Expected} <- [{py_buffer:new(), #{}},
-                                {py_buffer:new(undefined), #{}},
-                                {py_buffer:new(0), #{content_length => 0}},
-                                {py_buffer:new(17), #{content_length => 17}},
-                                {py_buffer:new(#{}), #{}},
-                                {py_buffer:new(#{content_length => 5, max_size => 3,
+     end || {New, Expected} <- [{made:buffer(), #{}},
+                                {made:buffer(undefined), #{}},
+                                {made:buffer(0), #{content_length => 0}},
+                                {made:buffer(17), #{content_length => 17}},
+                                {made:buffer(#{}), #{}},
+                                {made:buffer(#{content_length => 5, max_size => 3,
                                                  retain => false, limit => 9, colour => blue}),
                                  #{content_length => 5, max_size => 3}}]].
 
 bad_options_are_badarg(_) ->
-    [?assertError(badarg, py_buffer:new(Bad))
+    [?assertError(badarg, made:buffer(Bad))
      || Bad <- [-1, 1.5, <<"10">>, infinity, [], 1 bsl 63, 1 bsl 64, #{content_length => -1},
                 #{max_size => -1}, #{limit => infinity}, #{retain => 1}]].
 
 only_binaries_are_written(_) ->
-    {ok, Buffer} = py_buffer:new(),
+    {ok, Buffer} = made:buffer(),
     [begin
          ?assertError(badarg, py_buffer:write(Buffer, Bad)),
          ?assertError(badarg, py_buffer:write(Buffer, Bad, 10))
@@ -76,7 +76,7 @@ only_binaries_are_written(_) ->
     ok = py_buffer:close(Buffer).
 
 what_is_not_a_buffer_is_invalid_buffer(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     Invalid = {error, invalid_buffer},
     [begin
          ?assertEqual(Invalid, py_buffer:write(Bad, <<"x">>)),
@@ -89,7 +89,7 @@ what_is_not_a_buffer_is_invalid_buffer(_) ->
      end || Bad <- [Channel, make_ref(), buffer, 17, <<>>]].
 
 nothing_is_written_after_close(_) ->
-    {ok, Buffer} = py_buffer:new(),
+    {ok, Buffer} = made:buffer(),
     ok = py_buffer:write(Buffer, <<"all">>),
     ok = py_buffer:close(Buffer),
     ok = py_buffer:close(Buffer),
@@ -99,7 +99,7 @@ nothing_is_written_after_close(_) ->
     ?assertMatch(#{size := 3, closed := true}, py_buffer:info(Buffer)).
 
 more_than_announced_is_too_long(_) ->
-    {ok, Buffer} = py_buffer:new(10),
+    {ok, Buffer} = made:buffer(10),
     ok = py_buffer:write(Buffer, <<"12345">>),
     ?assertEqual({error, too_long}, py_buffer:write(Buffer, <<"678901">>)),
     ?assertEqual({error, too_long}, py_buffer:write(Buffer, binary:copy(<<"x">>, 20000))),
@@ -109,14 +109,14 @@ more_than_announced_is_too_long(_) ->
     ?assertMatch(#{written := 10}, py_buffer:info(Buffer)).
 
 more_than_the_limit_aborts(_) ->
-    {ok, Buffer} = py_buffer:new(#{limit => 5}),
+    {ok, Buffer} = made:buffer(#{limit => 5}),
     ok = py_buffer:write(Buffer, <<"12345">>),
     ?assertEqual({error, limit}, py_buffer:write(Buffer, <<"6">>)),
     ?assertEqual({error, closed}, py_buffer:write(Buffer, <<"6">>)),
     ?assertMatch(#{written := 5, closed := true}, py_buffer:info(Buffer)).
 
 a_full_buffer_is_busy_and_one_too_large_never_fits(_) ->
-    {ok, Buffer} = py_buffer:new(#{max_size => 10}),
+    {ok, Buffer} = made:buffer(#{max_size => 10}),
     ok = py_buffer:write(Buffer, <<"12345678">>),
     ?assertEqual(busy, py_buffer:write(Buffer, <<"901">>)),
     ?assertEqual({error, too_large}, py_buffer:write(Buffer, <<"12345678901">>)),
@@ -126,7 +126,7 @@ a_full_buffer_is_busy_and_one_too_large_never_fits(_) ->
     ok = py_buffer:close(Buffer).
 
 write_times_out(_) ->
-    {ok, Buffer} = py_buffer:new(#{max_size => 1}),
+    {ok, Buffer} = made:buffer(#{max_size => 1}),
     ok = py_buffer:write(Buffer, <<"1">>, 0),
     ?assertEqual(busy, py_buffer:write(Buffer, <<"2">>, 0)),
     ?assertEqual(busy, py_buffer:write(Buffer, <<"2">>, 10)),
@@ -135,7 +135,7 @@ write_times_out(_) ->
     ok = py_buffer:close(Buffer).
 
 many_writers_each_in_order(_) ->
-    {ok, Buffer} = py_buffer:new(),
+    {ok, Buffer} = made:buffer(),
     Test = self(),
     Writers = [spawn_link(fun() ->
                               [ok = py_buffer:write(Buffer, <<Writer:16, N:16>>)
@@ -152,7 +152,7 @@ many_writers_each_in_order(_) ->
     [begin unlink(Writer), eventually:dead(Writer) end || Writer <- Writers].
 
 close_wakes_a_waiting_writer(_) ->
-    {ok, Buffer} = py_buffer:new(#{max_size => 1}),
+    {ok, Buffer} = made:buffer(#{max_size => 1}),
     ok = py_buffer:write(Buffer, <<"1">>),
     Writer = eventually:worker(fun() -> py_buffer:write(Buffer, <<"2">>, infinity) end),
     eventually:waiting([Writer]),
@@ -164,7 +164,7 @@ close_wakes_a_waiting_writer(_) ->
 python_reads_what_erlang_wrote(_) ->
     Body = crypto:strong_rand_bytes(300000),
     [begin
-         {ok, Buffer} = py_buffer:new(Opts),
+         {ok, Buffer} = made:buffer(Opts),
          [ok = py_buffer:write(Buffer, Piece) || Piece <- pieces(Body)],
          ok = py_buffer:close(Buffer),
          ?assertEqual({ok, Body}, py:call(buffer_cases, read, [Buffer])),
@@ -174,14 +174,14 @@ python_reads_what_erlang_wrote(_) ->
 
 python_reads_while_erlang_writes(_) ->
     Body = crypto:strong_rand_bytes(3000000),
-    {ok, Buffer} = py_buffer:new(#{max_size => 70000, retain => false}),
+    {ok, Buffer} = made:buffer(#{max_size => 70000, retain => false}),
     Reader = reader(digest, Buffer),
     [ok = py_buffer:write(Buffer, Piece, infinity) || Piece <- pieces(Body)],
     ok = py_buffer:close(Buffer),
     ?assertEqual([{ok, sha256(Body)}], eventually:workers([Reader], reader)).
 
 a_reader_makes_room_for_a_waiting_writer(_) ->
-    {ok, Buffer} = py_buffer:new(#{max_size => 10}),
+    {ok, Buffer} = made:buffer(#{max_size => 10}),
     ok = py_buffer:write(Buffer, <<"1234567890">>),
     Writer = eventually:worker(fun() -> py_buffer:write(Buffer, <<"abc">>, 60000) end),
     eventually:waiting([Writer]),
@@ -193,28 +193,28 @@ a_reader_makes_room_for_a_waiting_writer(_) ->
 %% The reader needs more than the writer may write ahead.
 a_read_larger_than_the_bound_does_not_hang(_) ->
     Body = crypto:strong_rand_bytes(100000),
-    {ok, Buffer} = py_buffer:new(#{content_length => 100000, max_size => 1000, retain => false}),
+    {ok, Buffer} = made:buffer(#{content_length => 100000, max_size => 1000, retain => false}),
     Reader = reader(read, Buffer),
     [ok = py_buffer:write(Buffer, binary:part(Body, N * 1000, 1000), 60000)
      || N <- lists:seq(0, 99)],
     ?assertEqual([{ok, Body}], eventually:workers([Reader], reader)).
 
 a_buffer_travels_and_is_the_same_reference(_) ->
-    {ok, Buffer} = py_buffer:new(),
-    {ok, Channel} = py_channel:new(),
+    {ok, Buffer} = made:buffer(),
+    {ok, Channel} = made:channel(),
     ok = py_channel:send(Channel, #{<<"wsgi.input">> => Buffer}),
     ?assertEqual({ok, #{<<"wsgi.input">> => Buffer}}, py_channel:recv(Channel)),
     ?assertEqual({ok, [Buffer]}, py:call(buffer_cases, itself, [[Buffer]])),
     ok = py_buffer:close(Buffer).
 
 python_closes(_) ->
-    {ok, Buffer} = py_buffer:new(),
+    {ok, Buffer} = made:buffer(),
     ok = py_buffer:write(Buffer, <<"data">>),
     {ok, <<"data">>} = py:call(buffer_cases, close_and_read, [Buffer]),
     ?assertEqual({error, closed}, py_buffer:write(Buffer, <<"more">>)).
 
 less_than_announced_is_an_error_that_says_so(_) ->
-    {ok, Buffer} = py_buffer:new(10),
+    {ok, Buffer} = made:buffer(10),
     ok = py_buffer:write(Buffer, <<"1234">>),
     Reader = reader(outcome, Buffer),
     ok = py_buffer:close(Buffer),
@@ -222,7 +222,7 @@ less_than_announced_is_an_error_that_says_so(_) ->
                  eventually:workers([Reader], reader)).
 
 an_abort_carries_its_reason(_) ->
-    {ok, Buffer} = py_buffer:new(),
+    {ok, Buffer} = made:buffer(),
     ok = py_buffer:write(Buffer, <<"1234">>),
     Reader = reader(outcome, Buffer),
     ok = py_buffer:abort(Buffer, {disconnected, #{after_ms => 17}}),
@@ -230,19 +230,19 @@ an_abort_carries_its_reason(_) ->
                         none, none, <<"1234">>]}],
                  eventually:workers([Reader], reader)),
     ?assertEqual({error, closed}, py_buffer:write(Buffer, <<"5">>)),
-    {ok, Other} = py_buffer:new(),
+    {ok, Other} = made:buffer(),
     ?assertMatch({error, {unsupported, bitstring, _}}, py_buffer:abort(Other, <<1:1>>)),
     ok = py_buffer:close(Other).
 
 coroutines_read(_) ->
-    {ok, Buffer} = py_buffer:new(#{max_size => 100}),
+    {ok, Buffer} = made:buffer(#{max_size => 100}),
     Reader = reader(lines_in_coroutine, Buffer),
     [ok = py_buffer:write(Buffer, <<"line\n">>, 60000) || _ <- lists:seq(1, 1000)],
     ok = py_buffer:close(Buffer),
     ?assertEqual([{ok, 1000}], eventually:workers([Reader], reader)).
 
 an_interrupt_ends_a_read(_) ->
-    {ok, Buffer} = py_buffer:new(),
+    {ok, Buffer} = made:buffer(),
     ok = py_buffer:write(Buffer, <<"kept">>),
     Context = py:context(1),
     Reader = eventually:worker(fun() -> py:call(Context, buffer_cases, read, [Buffer]) end),
@@ -257,7 +257,7 @@ an_interrupt_ends_a_read(_) ->
 %% Dying
 
 the_death_of_the_writer_is_noticed(_) ->
-    {ok, Buffer} = py_buffer:new(10),
+    {ok, Buffer} = made:buffer(10),
     Writer = writer(Buffer, <<"1234">>),
     Reader = reader(outcome, Buffer),
     eventually:dead(Writer),
@@ -266,7 +266,7 @@ the_death_of_the_writer_is_noticed(_) ->
     ?assertEqual({error, closed}, py_buffer:write(Buffer, <<"5">>)).
 
 the_death_of_a_named_writer_is_noticed(_) ->
-    {ok, Buffer} = py_buffer:new(),
+    {ok, Buffer} = made:buffer(),
     Writer = spawn(fun() -> receive stop -> ok end end),
     ok = py_buffer:controlling_process(Buffer, Writer),
     Reader = reader(outcome, Buffer),
@@ -275,14 +275,14 @@ the_death_of_a_named_writer_is_noticed(_) ->
                  eventually:workers([Reader], reader)).
 
 naming_a_dead_writer_aborts(_) ->
-    {ok, Buffer} = py_buffer:new(),
+    {ok, Buffer} = made:buffer(),
     Writer = spawn(fun() -> ok end),
     eventually:dead(Writer),
     ok = py_buffer:controlling_process(Buffer, Writer),
     ?assertEqual({error, closed}, py_buffer:write(Buffer, <<"5">>)).
 
 a_writer_that_closed_may_die(_) ->
-    {ok, Buffer} = py_buffer:new(),
+    {ok, Buffer} = made:buffer(),
     Writer = writer(Buffer, <<"1234">>),
     ok = py_buffer:close(Buffer),
     eventually:dead(Writer),
@@ -290,7 +290,7 @@ a_writer_that_closed_may_die(_) ->
 
 %% Only the last one's death matters.
 the_next_writer_counts(_) ->
-    {ok, Buffer} = py_buffer:new(),
+    {ok, Buffer} = made:buffer(),
     First = writer(Buffer, <<"12">>),
     ok = py_buffer:write(Buffer, <<"34">>),
     eventually:dead(First),
@@ -301,13 +301,13 @@ the_next_writer_counts(_) ->
 the_last_reference_goes(_) ->
     Outcome = eventually:without_references(
                   fun() ->
-                      {ok, Buffer} = py_buffer:new(),
+                      {ok, Buffer} = made:buffer(),
                       py_case:caller(py:context(1), buffer_cases, outcome, [Buffer])
                   end),
     ?assertMatch({ok, [<<"BufferAborted">>, true, <<"no_writer">> | _]}, Outcome).
 
 a_writer_learns_that_its_reader_is_gone(_) ->
-    {ok, Buffer} = py_buffer:new(#{max_size => 4}),
+    {ok, Buffer} = made:buffer(#{max_size => 4}),
     ok = py_buffer:write(Buffer, <<"1234">>),
     Context = py:context(1),
     {ok, 4} = py:call(Context, buffer_cases, hold, [Buffer]),
@@ -326,7 +326,7 @@ a_writer_learns_that_its_reader_is_gone(_) ->
     ok = py_buffer:close(Buffer).
 
 a_dead_waiter_leaves_nothing(_) ->
-    {ok, Buffer} = py_buffer:new(#{max_size => 4}),
+    {ok, Buffer} = made:buffer(#{max_size => 4}),
     ok = py_buffer:write(Buffer, <<"1234">>),
     Waiter = spawn(fun() -> py_buffer:write(Buffer, <<"5">>, infinity) end),
     eventually:waiting([Waiter]),
@@ -342,7 +342,7 @@ a_dead_waiter_leaves_nothing(_) ->
 
 a_forged_length_allocates_nothing(_) ->
     {ok, Before} = py:call(buffer_cases, resident_kib, []),
-    Buffers = [element(2, {ok, _} = py_buffer:new(1 bsl 62)) || _ <- lists:seq(1, 100)],
+    Buffers = [element(2, {ok, _} = made:buffer(1 bsl 62)) || _ <- lists:seq(1, 100)],
     [ok = py_buffer:write(Buffer, <<"x">>) || Buffer <- Buffers],
     {ok, After} = py:call(buffer_cases, resident_kib, []),
     ?assert(After - Before < 16384),
@@ -353,7 +353,7 @@ a_forged_length_allocates_nothing(_) ->
 
 %% 256 MiB through 256 KiB.
 what_was_read_is_freed(_) ->
-    {ok, Buffer} = py_buffer:new(#{max_size => 262144, retain => false}),
+    {ok, Buffer} = made:buffer(#{max_size => 262144, retain => false}),
     Chunk = crypto:strong_rand_bytes(65536),
     {ok, Before} = py:call(py:context(2), buffer_cases, resident_kib, []),
     Reader = eventually:worker(fun() -> py:call(py:context(1), buffer_cases, count, [Buffer]) end),
@@ -367,7 +367,7 @@ what_was_read_is_freed(_) ->
 
 %% While a GiB is written and read.
 a_view_disturbs_no_writer(_) ->
-    {ok, Buffer} = py_buffer:new(#{max_size => 4 bsl 20, retain => false}),
+    {ok, Buffer} = made:buffer(#{max_size => 4 bsl 20, retain => false}),
     Holder = py:context(2),
     ok = py_buffer:write(Buffer, <<"held">>),
     {ok, <<"held">>} = py:call(Holder, buffer_cases, hold_view, [Buffer]),
@@ -380,7 +380,7 @@ a_view_disturbs_no_writer(_) ->
     {ok, none} = py:call(Holder, buffer_cases, drop, []).
 
 a_part_of_a_large_binary_is_copied(_) ->
-    {ok, Buffer} = py_buffer:new(),
+    {ok, Buffer} = made:buffer(),
     Large = crypto:strong_rand_bytes(1000000),
     ok = py_buffer:write(Buffer, binary:part(Large, 0, 10000)),
     ?assertMatch(#{pinned := 10000}, py_buffer:info(Buffer)),

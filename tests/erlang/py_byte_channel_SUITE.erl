@@ -43,14 +43,14 @@ end_per_suite(Config) ->
 %% Alone
 
 new_takes_the_options_of_channels(_) ->
-    {ok, Channel} = py_byte_channel:new(#{max_size => 10, colour => blue}),
+    {ok, Channel} = made:byte_channel(#{max_size => 10, colour => blue}),
     ?assertEqual(#{size => 0, max_size => 10, closed => false, pinned => 0},
                  py_byte_channel:info(Channel)),
-    [?assertError(badarg, py_byte_channel:new(Bad))
+    [?assertError(badarg, made:byte_channel(Bad))
      || Bad <- [#{max_size => -1}, #{max_size => infinity}, [], 10]].
 
 only_binaries_are_sent(_) ->
-    {ok, Channel} = py_byte_channel:new(),
+    {ok, Channel} = made:byte_channel(),
     [begin
          ?assertError(badarg, py_byte_channel:send(Channel, Bad)),
          ?assertError(badarg, py_byte_channel:send(Channel, Bad, 10)),
@@ -60,8 +60,8 @@ only_binaries_are_sent(_) ->
     ?assertError(badarg, py_byte_channel:receive_many(Channel, 0)).
 
 what_is_not_a_byte_channel_is_invalid_channel(_) ->
-    {ok, OfTerms} = py_channel:new(),
-    {ok, OfBytes} = py_byte_channel:new(),
+    {ok, OfTerms} = made:channel(),
+    {ok, OfBytes} = made:byte_channel(),
     Invalid = {error, invalid_channel},
     [begin
          ?assertEqual(Invalid, py_byte_channel:send(Bad, <<"x">>)),
@@ -82,7 +82,7 @@ what_is_not_a_byte_channel_is_invalid_channel(_) ->
     ?assertEqual(Invalid, py_channel:info(OfBytes)).
 
 boundaries_and_empty_messages_are_kept(_) ->
-    {ok, Channel} = py_byte_channel:new(),
+    {ok, Channel} = made:byte_channel(),
     Messages = [<<>>, <<"ab">>, <<"ab">>, <<>>, binary:copy(<<"c">>, ?LARGE), <<0>>,
                 binary:copy(<<"d">>, 2047), binary:copy(<<"d">>, 2048), <<>>],
     [ok = py_byte_channel:send(Channel, Message) || Message <- Messages],
@@ -91,7 +91,7 @@ boundaries_and_empty_messages_are_kept(_) ->
     ?assertEqual({error, empty}, py_byte_channel:try_receive(Channel)).
 
 size_is_exactly_the_payload(_) ->
-    {ok, Channel} = py_byte_channel:new(#{max_size => ?LARGE + 4}),
+    {ok, Channel} = made:byte_channel(#{max_size => ?LARGE + 4}),
     ok = py_byte_channel:send(Channel, <<"test">>),
     #{size := 4, pinned := 0} = py_byte_channel:info(Channel),
     ok = py_byte_channel:send(Channel, binary:copy(<<1>>, ?LARGE)),
@@ -106,7 +106,7 @@ size_is_exactly_the_payload(_) ->
     #{size := 4, pinned := 0} = py_byte_channel:info(Channel).
 
 a_large_binary_is_not_copied(_) ->
-    {ok, Channel} = py_byte_channel:new(),
+    {ok, Channel} = made:byte_channel(),
     Binary = crypto:strong_rand_bytes(10 * ?LARGE),
     ok = py_byte_channel:send(Channel, Binary),
     {ok, Same} = py_byte_channel:recv(Channel),
@@ -116,8 +116,8 @@ a_large_binary_is_not_copied(_) ->
 
 %% It used to get one more wrapping each time round.
 a_binary_that_circulates_stays_one(_) ->
-    {ok, OfBytes} = py_byte_channel:new(),
-    {ok, OfTerms} = py_channel:new(),
+    {ok, OfBytes} = made:byte_channel(),
+    {ok, OfTerms} = made:channel(),
     Binary = crypto:strong_rand_bytes(?LARGE),
     Last = lists:foldl(fun(_, Before) ->
                            ok = py_byte_channel:send(OfBytes, Before),
@@ -131,7 +131,7 @@ a_binary_that_circulates_stays_one(_) ->
 
 %% Row A13: otherwise 10 KB would keep 1 MB alive.
 a_small_part_of_a_large_binary_is_copied(_) ->
-    {ok, Channel} = py_byte_channel:new(),
+    {ok, Channel} = made:byte_channel(),
     Binary = crypto:strong_rand_bytes(10 * ?LARGE),
     ok = py_byte_channel:send(Channel, binary:part(Binary, 500, 10000)),
     ok = py_byte_channel:send(Channel, binary:part(Binary, 500, 5 * ?LARGE)),
@@ -144,7 +144,7 @@ a_small_part_of_a_large_binary_is_copied(_) ->
     ?assertEqual(10 * ?LARGE, Referenced(binary:part(Binary, 500, 5 * ?LARGE))).
 
 recv_times_out_and_leaves_no_message(_) ->
-    {ok, Channel} = py_byte_channel:new(),
+    {ok, Channel} = made:byte_channel(),
     ?assertEqual({error, timeout}, py_byte_channel:recv(Channel, 0)),
     ?assertEqual({error, timeout}, py_byte_channel:recv(Channel, 10)),
     ?assertEqual({error, timeout}, py_byte_channel:receive_many(Channel, 7, 10)),
@@ -153,7 +153,7 @@ recv_times_out_and_leaves_no_message(_) ->
     ?assertEqual({ok, <<"x">>}, py_byte_channel:recv(Channel, 0)).
 
 recv_waits_for_a_message(_) ->
-    {ok, Channel} = py_byte_channel:new(),
+    {ok, Channel} = made:byte_channel(),
     Receivers = [eventually:worker(fun() -> py_byte_channel:recv(Channel) end)
                  || _ <- lists:seq(1, 3)],
     eventually:waiting(Receivers),
@@ -162,7 +162,7 @@ recv_waits_for_a_message(_) ->
                  lists:sort(eventually:workers(Receivers, receivers))).
 
 send_waits_for_room(_) ->
-    {ok, Channel} = py_byte_channel:new(#{max_size => 10}),
+    {ok, Channel} = made:byte_channel(#{max_size => 10}),
     ok = py_byte_channel:send(Channel, <<"12345678">>, 0),
     ?assertEqual(busy, py_byte_channel:send(Channel, <<"abc">>, 10)),
     Sender = eventually:worker(fun() -> py_byte_channel:send(Channel, <<"abc">>, 60000) end),
@@ -172,7 +172,7 @@ send_waits_for_room(_) ->
     ?assertEqual({ok, <<"abc">>}, py_byte_channel:recv(Channel)).
 
 send_many_returns_what_did_not_fit(_) ->
-    {ok, Channel} = py_byte_channel:new(#{max_size => 10}),
+    {ok, Channel} = made:byte_channel(#{max_size => 10}),
     ?assertEqual({busy, [<<"e">>, <<>>]},
                  py_byte_channel:send_many(Channel, [<<"1234">>, <<"567890">>, <<"e">>, <<>>])),
     TooLarge = binary:copy(<<"x">>, 11),
@@ -182,7 +182,7 @@ send_many_returns_what_did_not_fit(_) ->
     ?assertEqual({{error, closed}, [<<>>]}, py_byte_channel:send_many(Channel, [<<>>])).
 
 send_many_waits_for_room(_) ->
-    {ok, Channel} = py_byte_channel:new(#{max_size => 100}),
+    {ok, Channel} = made:byte_channel(#{max_size => 100}),
     Messages = [<<N:32>> || N <- lists:seq(1, 1000)],
     ?assertMatch({busy, [<<26:32>> | _]}, py_byte_channel:send_many(Channel, Messages, 10)),
     {ok, _} = py_byte_channel:receive_many(Channel, 100),
@@ -192,14 +192,14 @@ send_many_waits_for_room(_) ->
 
 %% Longer than what one NIF call does.
 long_batches_pass(_) ->
-    {ok, Channel} = py_byte_channel:new(),
+    {ok, Channel} = made:byte_channel(),
     Messages = [<<N:24>> || N <- lists:seq(1, 12345)],
     ok = py_byte_channel:send_many(Channel, Messages),
     #{size := 37035} = py_byte_channel:info(Channel),
     ?assertEqual(Messages, take(Channel, 12345)).
 
 receive_many_takes_what_is_there(_) ->
-    {ok, Channel} = py_byte_channel:new(),
+    {ok, Channel} = made:byte_channel(),
     ok = py_byte_channel:send_many(Channel, [<<"a">>, <<"b">>, <<"c">>]),
     ?assertEqual({ok, [<<"a">>, <<"b">>]}, py_byte_channel:receive_many(Channel, 2)),
     ?assertEqual({ok, [<<"c">>]}, py_byte_channel:receive_many(Channel, 2, 0)),
@@ -209,14 +209,14 @@ receive_many_takes_what_is_there(_) ->
     ?assertEqual({error, closed}, py_byte_channel:receive_many(Channel, 2, infinity)).
 
 receive_many_waits_for_the_first(_) ->
-    {ok, Channel} = py_byte_channel:new(),
+    {ok, Channel} = made:byte_channel(),
     Receiver = eventually:worker(fun() -> py_byte_channel:receive_many(Channel, 2, 60000) end),
     eventually:waiting([Receiver]),
     ok = py_byte_channel:send(Channel, <<"late">>),
     ?assertMatch([{ok, [<<"late">>]}], eventually:workers([Receiver], receiver)).
 
 a_dead_waiter_loses_no_message(_) ->
-    {ok, Channel} = py_byte_channel:new(),
+    {ok, Channel} = made:byte_channel(),
     Receiver = spawn(fun() -> py_byte_channel:recv(Channel) end),
     eventually:waiting([Receiver]),
     eventually:dead(Receiver),
@@ -224,7 +224,7 @@ a_dead_waiter_loses_no_message(_) ->
     ?assertEqual({ok, <<"x">>}, py_byte_channel:recv(Channel, 0)).
 
 closing_wakes_and_keeps_what_is_queued(_) ->
-    {ok, Channel} = py_byte_channel:new(#{max_size => 3}),
+    {ok, Channel} = made:byte_channel(#{max_size => 3}),
     ok = py_byte_channel:send(Channel, <<"abc">>),
     Sender = eventually:worker(fun() -> py_byte_channel:send(Channel, <<"d">>, infinity) end),
     eventually:waiting([Sender]),
@@ -237,7 +237,7 @@ closing_wakes_and_keeps_what_is_queued(_) ->
 
 callbacks_are_registered_by_name(_) ->
     ok = py_byte_channel:register_callbacks(),
-    {ok, Channel} = py_byte_channel:new(),
+    {ok, Channel} = made:byte_channel(),
     ok = py_byte_channel:send(Channel, <<"a">>),
     ?assertEqual({ok, <<"a">>}, py_byte_channel:handle_receive_bytes([Channel])),
     ?assertEqual({error, empty}, py_byte_channel:handle_try_receive_bytes([Channel])).
@@ -245,8 +245,8 @@ callbacks_are_registered_by_name(_) ->
 %% Python
 
 bytes_cross_both_ways(_) ->
-    {ok, In} = py_byte_channel:new(),
-    {ok, Out} = py_byte_channel:new(),
+    {ok, In} = made:byte_channel(),
+    {ok, Out} = made:byte_channel(),
     Sizes = [0, 1, 63, 64, 65, 1023, 1024, 1025, 2047, 2048, 2049, 8191, 8192, 65536,
              1048576],
     Messages = [crypto:strong_rand_bytes(Size) || Size <- Sizes],
@@ -257,7 +257,7 @@ bytes_cross_both_ways(_) ->
     ?assertEqual([{ok, length(Messages)}], eventually:workers([Echo], echo)).
 
 python_iterates_until_closed(_) ->
-    {ok, Channel} = py_byte_channel:new(#{max_size => 65536}),
+    {ok, Channel} = made:byte_channel(#{max_size => 65536}),
     Sum = call(fun() -> py:call(py:context(1), byte_channel_cases, digest, [Channel]) end),
     Chunks = [crypto:strong_rand_bytes(rand:uniform(20000)) || _ <- lists:seq(1, 500)],
     [ok = py_byte_channel:send(Channel, Chunk, infinity) || Chunk <- Chunks],
@@ -266,7 +266,7 @@ python_iterates_until_closed(_) ->
                  eventually:workers([Sum], digest)).
 
 coroutines_share_a_channel(_) ->
-    {ok, Channel} = py_byte_channel:new(),
+    {ok, Channel} = made:byte_channel(),
     Sum = call(fun() -> py:call(py:context(1), byte_channel_cases, sum_in_coroutines, [Channel, 4])
                end),
     [ok = py_byte_channel:send(Channel, <<N:32>>) || N <- lists:seq(1, 2000)],
@@ -275,7 +275,7 @@ coroutines_share_a_channel(_) ->
                  [{ok, Total} || {ok, Total} <- eventually:workers([Sum], sum)]).
 
 a_view_pins_until_it_goes(_) ->
-    {ok, Channel} = py_byte_channel:new(),
+    {ok, Channel} = made:byte_channel(),
     Context = py:context(1),
     Binary = crypto:strong_rand_bytes(?LARGE),
     ok = py_byte_channel:send(Channel, Binary),
@@ -288,7 +288,7 @@ a_view_pins_until_it_goes(_) ->
 
 %% Python's bytes are in the binary's memory until Erlang drops it, and then are freed at once.
 bytes_of_python_are_not_copied(_) ->
-    {ok, Channel} = py_byte_channel:new(),
+    {ok, Channel} = made:byte_channel(),
     Context = py:context(1),
     [erlang:garbage_collect(Process) || Process <- processes()],
     Before = maps:get(pinned_bytes, py_nif:debug_counters()),
@@ -306,7 +306,7 @@ bytes_of_python_are_not_copied(_) ->
 
 %% Row A13: 64 bytes of each of a thousand messages of 1 MiB.
 thousand_slices_of_large_messages_pin_little(_) ->
-    {ok, Channel} = py_byte_channel:new(#{max_size => 4 bsl 20}),
+    {ok, Channel} = made:byte_channel(#{max_size => 4 bsl 20}),
     Context = py:context(1),
     Slicer = call(fun() -> py:call(Context, byte_channel_cases, keep_slices, [Channel]) end),
     [ok = py_byte_channel:send(Channel, crypto:strong_rand_bytes(1 bsl 20), infinity)
@@ -319,14 +319,14 @@ thousand_slices_of_large_messages_pin_little(_) ->
 the_last_sender_goes(_) ->
     Digest = eventually:without_references(
                  fun() ->
-                     {ok, Channel} = py_byte_channel:new(),
+                     {ok, Channel} = made:byte_channel(),
                      ok = py_byte_channel:send(Channel, <<"last">>),
                      py_case:caller(py:context(1), byte_channel_cases, digest, [Channel])
                  end),
     ?assertEqual({ok, sha256(<<"last">>)}, Digest).
 
 an_interrupt_ends_a_receive(_) ->
-    {ok, Channel} = py_byte_channel:new(),
+    {ok, Channel} = made:byte_channel(),
     Context = py:context(1),
     Caller = call(fun() -> py:call(Context, byte_channel_cases, digest, [Channel]) end),
     eventually:true(fun() ->
@@ -338,8 +338,8 @@ an_interrupt_ends_a_receive(_) ->
     ?assertEqual({ok, <<"kept">>}, py_byte_channel:recv(Channel, 0)).
 
 a_channel_travels(_) ->
-    {ok, Carrier} = py_channel:new(),
-    {ok, Channel} = py_byte_channel:new(),
+    {ok, Carrier} = made:channel(),
+    {ok, Channel} = made:byte_channel(),
     ok = py_channel:send(Carrier, {take, Channel}),
     ?assertEqual({ok, {take, Channel}}, py_channel:recv(Carrier)),
     {ok, [Channel, Channel]} = py:call(py:context(1), byte_channel_cases, both_forms, [Channel]).

@@ -51,7 +51,7 @@ end_per_testcase(_Case, _Config) ->
 %% As documented
 
 the_quick_start_of_the_documentation(_) ->
-    {ok, Ch} = py_channel:new(),
+    {ok, Ch} = made:channel(),
     Server = python(1, serve, [Ch]),
     ok = py_channel:send(Ch, {request, self(), <<"data">>}),
     Result = receive {response, R} -> R after 20000 -> nothing end,
@@ -60,7 +60,7 @@ the_quick_start_of_the_documentation(_) ->
     ?assertEqual([{ok, none}], eventually:workers([Server], server)).
 
 the_asynchronous_quick_start(_) ->
-    {ok, Ch} = py_channel:new(),
+    {ok, Ch} = made:channel(),
     Server = python(1, run_serve_async, [Ch]),
     [begin
          ok = py_channel:send(Ch, {request, self(), Data}),
@@ -70,7 +70,7 @@ the_asynchronous_quick_start(_) ->
     ?assertEqual([{ok, none}], eventually:workers([Server], server)).
 
 the_worker_pool_of_the_documentation(_) ->
-    {ok, Ch} = py_channel:new(#{max_size => 100000}),
+    {ok, Ch} = made:channel(#{max_size => 100000}),
     Pool = python(1, worker_pool, [Ch, 4, self()]),
     [ok = py_channel:send(Ch, {work, Item}, infinity) || Item <- lists:seq(1, 1000)],
     ok = py_channel:close(Ch),
@@ -89,7 +89,7 @@ an_asynchronous_iteration_receives_in_order(_) ->
     receives_in_order(collect_async).
 
 receives_in_order(Function) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     Receiver = python(1, Function, [Channel]),
     Messages = lists:seq(1, 20000),
     [ok = py_channel:send(Channel, N) || N <- Messages],
@@ -98,7 +98,7 @@ receives_in_order(Function) ->
 
 closing_drains_then_ends_an_iteration(_) ->
     [begin
-         {ok, Channel} = py_channel:new(),
+         {ok, Channel} = made:channel(),
          [ok = py_channel:send(Channel, N) || N <- [1, 2, 3]],
          ok = py_channel:close(Channel),
          ?assertEqual({ok, [1, 2, 3]}, py:call(channel_cases, Function, [Channel])),
@@ -107,7 +107,7 @@ closing_drains_then_ends_an_iteration(_) ->
 
 none_is_an_ordinary_message(_) ->
     [begin
-         {ok, Channel} = py_channel:new(),
+         {ok, Channel} = made:channel(),
          [ok = py_channel:send(Channel, Term) || Term <- [1, none, undefined, nil, 2]],
          ok = py_channel:close(Channel),
          ?assertEqual({ok, [1, none, none, none, 2]},
@@ -115,7 +115,7 @@ none_is_an_ordinary_message(_) ->
      end || Function <- [collect, collect_by_receive, collect_async]].
 
 an_empty_binary_is_a_message(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     [ok = py_channel:send(Channel, Term) || Term <- [<<>>, {bytes, <<>>}, []]],
     ok = py_channel:close(Channel),
     ?assertEqual({ok, [<<>>, <<>>, []]}, py:call(channel_cases, collect, [Channel])).
@@ -127,7 +127,7 @@ coroutines_share_a_channel(_) ->
     shared(collect_with_coroutines).
 
 shared(Function) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     Receiver = python(1, Function, [Channel, 5]),
     Messages = lists:seq(1, 10000),
     [ok = py_channel:send(Channel, N) || N <- Messages],
@@ -138,7 +138,7 @@ shared(Function) ->
     ?assertEqual(Messages, lists:sort(lists:append(Parts))).
 
 waiters_of_all_kinds_share_a_channel(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     Python = [python(1, collect_with_threads, [Channel, 2]),
               python(2, collect_with_coroutines, [Channel, 3]),
               python(3, collect, [Channel])],
@@ -154,7 +154,7 @@ waiters_of_all_kinds_share_a_channel(_) ->
     ?assertEqual(Messages, lists:sort(lists:append([Context | Threads ++ Coroutines ++ Drained]))).
 
 an_erlang_waiter_and_a_dead_one_beside_python(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     Dead = [spawn(fun() -> py_channel:recv(Channel) end) || _ <- lists:seq(1, 100)],
     Blocked = python(1, announce_then_collect, [Channel, self()]),
     eventually:message(blocked),
@@ -166,13 +166,13 @@ an_erlang_waiter_and_a_dead_one_beside_python(_) ->
     ?assertEqual([], Received -- [1, 2, 3]).
 
 a_python_receive_times_out(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     ?assertEqual({ok, {<<"timeout">>, true}}, py:call(channel_cases, receive_for, [Channel, 0.02])),
     ok = py_channel:send(Channel, here),
     ?assertEqual({ok, <<"here">>}, py:call(channel_cases, receive_for, [Channel, 0.02])).
 
 try_receive_tells_a_message_from_the_end(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     ?assertEqual({ok, none}, py:call(channel_cases, try_receive, [Channel])),
     ok = py_channel:send(Channel, <<"last">>),
     ok = py_channel:close(Channel),
@@ -183,7 +183,7 @@ try_receive_tells_a_message_from_the_end(_) ->
 %% Closing from Python
 
 python_closes(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     Waiting = eventually:worker(fun() -> py_channel:recv(Channel) end),
     {ok, none} = py:call(channel_cases, close, [Channel]),
     ?assertEqual([{error, closed}], eventually:workers([Waiting], waiting)),
@@ -191,24 +191,24 @@ python_closes(_) ->
     ?assertEqual({error, closed}, py_channel:send(Channel, x)).
 
 a_context_manager_closes(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     ok = py_channel:send(Channel, 1),
     ?assertEqual({ok, 1}, py:call(channel_cases, close_by_context_manager, [Channel])),
     ?assertMatch(#{closed := true}, py_channel:info(Channel)),
-    {ok, Second} = py_channel:new(),
+    {ok, Second} = made:channel(),
     ?assertMatch({error, {'LookupError', _}},
                  py:call(channel_cases, close_by_context_manager_and_exception, [Second])),
     ?assertMatch(#{closed := true}, py_channel:info(Second)).
 
 a_cancelled_wait_loses_no_message(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     ?assertEqual({ok, <<"after">>}, py:call(channel_cases, cancel_then_receive, [Channel])),
     ok = py_channel:close(Channel).  % Until here somebody could have sent.
 
 %% Back-pressure, and the other direction
 
 a_slow_receiver_holds_the_sender_back(_) ->
-    {ok, Channel} = py_channel:new(#{max_size => 10000}),
+    {ok, Channel} = made:channel(#{max_size => 10000}),
     Receiver = python(1, slow_sum, [Channel]),
     Message = <<"0123456789">>,
     [ok = py_channel:send(Channel, Message, infinity) || _ <- lists:seq(1, 50000)],
@@ -216,7 +216,7 @@ a_slow_receiver_holds_the_sender_back(_) ->
     ?assertEqual([{ok, 500000}], eventually:workers([Receiver], receiver)).
 
 python_sends_and_erlang_receives(_) ->
-    {ok, Channel} = py_channel:new(#{max_size => 1000}),
+    {ok, Channel} = made:channel(#{max_size => 1000}),
     Terms = [{<<"item">>, N} || N <- lists:seq(1, 5000)],
     Sender = python(1, send_all, [Channel, Terms]),
     ?assertEqual(Terms, drain(Channel, [])),
@@ -225,14 +225,14 @@ python_sends_and_erlang_receives(_) ->
 %% Identity and life
 
 a_channel_comes_back_as_the_same_reference(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     ?assertEqual({ok, Channel}, py:call(channel_cases, same, [Channel])),
     ?assertEqual({ok, {[Channel], #{<<"k">> => Channel}}},
                  py:call(channel_cases, same, [{[Channel], #{k => Channel}}])).
 
 a_python_handle_keeps_the_channel_but_not_its_sender(_) ->
     run_and_die(fun() ->
-                    {ok, Channel} = py_channel:new(#{max_size => 4242}),
+                    {ok, Channel} = made:channel(#{max_size => 4242}),
                     ok = py_channel:send(Channel, kept),
                     {ok, none} = py:call(py:context(1), channel_cases, hold, [Channel])
                 end),
@@ -260,7 +260,7 @@ what_was_sent_before_the_last_reference_died_is_received(_) ->
 blocked_on_a_channel_of_its_own(Function, Messages) ->
     Test = self(),
     Owner = spawn(fun() ->
-                      {ok, Channel} = py_channel:new(),
+                      {ok, Channel} = made:channel(),
                       Test ! {channel_name, self(), Channel},
                       receive {die, Terms} -> [ok = py_channel:send(Channel, T) || T <- Terms] end
                   end),
@@ -276,7 +276,7 @@ blocked_on_a_channel_of_its_own(Function, Messages) ->
 %% Interrupts and timeouts
 
 an_interrupt_ends_a_blocked_receive(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     Blocked = python(1, how_a_receive_ends, [Channel, self()]),
     eventually:message(blocked),
     ok = py:interrupt(py:context(1)),
@@ -288,7 +288,7 @@ an_interrupt_ends_a_blocked_receive(_) ->
                  py:call(py:context(1), channel_cases, try_receive, [Channel])).
 
 a_timeout_ends_a_blocked_receive(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     Context = py:context(1),
     ?assertEqual({error, timeout},
                  py:call(Context, channel_cases, collect, [Channel], #{timeout => 50})),
@@ -297,13 +297,13 @@ a_timeout_ends_a_blocked_receive(_) ->
     ?assertEqual({ok, still_there}, py_channel:recv(Channel, 0)).
 
 many_blocked_receivers_hold_no_scheduler(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     Blocked = [python(Index, announce_then_collect, [Channel, self()])
                || Index <- lists:seq(1, ?CONTEXTS)],
     [eventually:message(blocked) || _ <- Blocked],
     %% Both kinds of dirty schedulers and the normal ones answer at once.
     {ok, _} = file:read_file(code:which(?MODULE)),
-    {ok, Other} = py_channel:new(),
+    {ok, Other} = made:channel(),
     ok = py_channel:send(Other, lists:seq(1, 100000)),
     {ok, _} = py_channel:recv(Other),
     ok = py_channel:close(Channel),
@@ -320,7 +320,7 @@ a_reply_to_a_dead_process_raises(_) ->
                  py:call(channel_cases, refused_reply, [not_a_pid, hello])).
 
 a_reply_reaches_every_kind_of_term(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     Server = python(1, echo, [Channel]),
     Terms = [0, -1, 1 bsl 100, 1.5, <<"text">>, <<255, 254>>, [], [1, [2, {3}]], {}, #{},
              #{<<"k">> => [true, false, none]}, self(), make_ref(), Channel,

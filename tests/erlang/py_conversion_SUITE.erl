@@ -52,7 +52,7 @@ erlang_types_become_python_types(_) ->
              {<<"Pid">>, self()}, {<<"Ref">>, make_ref()}, {<<"Fun">>, fun lists:map/2},
              {<<"Fun">>, fun() -> ok end}, {<<"Port">>, hd(erlang:ports())},
              {<<"Pid">>, remote_pid()}]],
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     ?assertEqual({ok, <<"PyCapsule">>}, py:call(call_cases, type_name, [Channel])).
 
 python_types_become_erlang_types(_) ->
@@ -75,7 +75,7 @@ python_types_become_erlang_types(_) ->
              {"erlang.atom('true')", true}]].
 
 identities_come_back(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     Test = self(),
     [?assertEqual({ok, Term}, py:call(call_cases, identity, [Term]))
      || Term <- [self(), make_ref(), hd(erlang:ports()), fun lists:map/2, fun() -> Test end,
@@ -136,7 +136,7 @@ colliding_keys_are_last_or_refused(_) ->
 %% By property
 
 a_queue_changes_no_term(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     holds(?FORALL(Term, erlang_term(),
                   begin
                       ok = py_channel:send(Channel, Term),
@@ -151,7 +151,7 @@ a_call_changes_terms_as_documented(_) ->
                                 py:call(Context, call_cases, identity, [Term])))).
 
 a_channel_through_python_changes_terms_as_documented(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     Server = eventually:worker(
                py_case:caller(py:context(1), channel_cases, echo, [Channel])),
     holds(?FORALL(Term, erlang_term(),
@@ -164,7 +164,7 @@ a_channel_through_python_changes_terms_as_documented(_) ->
     ?assertMatch([{ok, _}], eventually:workers([Server], server)).
 
 nothing_unconvertible_passes(_) ->
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     holds(?FORALL({Term, Bad}, {erlang_term(), unconvertible()},
                   begin
                       {error, {unsupported, _, Path}} =

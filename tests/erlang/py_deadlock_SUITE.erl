@@ -112,7 +112,7 @@ collections_while_threads_call(_) ->
 no_native_function_waits_for_the_gil(_) ->
     {Context, Holder} = holding_the_gil(),
     {ok, Native} = py_context:lookup(py:context(2)),
-    {ok, Channel} = py_channel:new(),
+    {ok, Channel} = made:channel(),
     [begin
          {ok, Call} = py_nif:context_submit(Native, call, {<<"math">>, <<"sqrt">>, [4], #{}},
                                             make_ref(), [Context]),
@@ -326,7 +326,7 @@ contexts_at_full_rate(_) ->
 
 a_channel_of_one_message_between_contexts(_) ->
     into(back, 3),
-    {ok, Channel} = py_channel:new(#{max_size => 8}),
+    {ok, Channel} = made:channel(#{max_size => 8}),
     Count = size(2000, 100),
     Workers = [in_background(1, ?CASES, send_all, [Channel, Count]),
                in_background(2, ?CASES, receive_all, [Channel, Count, back])],

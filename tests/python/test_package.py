@@ -64,7 +64,8 @@ def test_every_public_function_has_a_signature_and_a_docstring() -> None:
 
 def test_the_package_exports_exactly_what_it_says() -> None:
     assert set(erlang.__all__) <= set(dir(erlang))
-    sources = (_native, erlang.calls, erlang.eventloop, erlang._policy, erlang._spawn)
+    sources = (_native, erlang.calls, erlang.eventloop, erlang.sharing, erlang._policy,
+               erlang._spawn)
     for name in erlang.__all__:
         found = [getattr(source, name) for source in sources if name in vars(source)]
         assert getattr(erlang, name) in found, name

@@ -5,13 +5,16 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 
 #include "penstock/chunk.hpp"
 #include "penstock/message.hpp"
 #include "penstock/position_line.hpp"
 #include "penstock/ref.hpp"
+#include "penstock/shared.hpp"
 #include "penstock/spin.hpp"
 #include "penstock/status.hpp"
+#include "penstock/stream_store.hpp"
 #include "penstock/waiter.hpp"
 #include "penstock/wire.hpp"
 
@@ -34,6 +37,11 @@ namespace penstock {
 ///
 /// Units: positions and sizes are bytes from the beginning of the stream.
 ///
+/// Shared with other processes: what is written goes into memory that they map, too (SharedStream),
+/// as a copy. The process whose turn it is to read takes it over into chunks of its own, pull(),
+/// and gives its room back as it reads; so nothing else about reading differs. written_ is what was
+/// taken over then, and end_ the end if all before it was.
+///
 /// Edges (read_ and relieved_ need none: writers only count with them):
 ///   B1  write publishes written_, release -> a reader loads it, acquire: the bytes, and the chunks
 ///       that hold them.
@@ -48,7 +56,7 @@ namespace penstock {
 ///   B6  unlock -> lock of the reader role: everything that Reading touches.
 ///   W1  (position_line.hpp) written_, end_ and pressed_ against readers that go to sleep; read_
 ///       and end_ against writers that do.
-class ByteStream final : public Addressable {
+class ByteStream final : public Shareable {
  public:
   static constexpr std::uint64_t kUnknown = UINT64_MAX;
 
@@ -69,6 +77,11 @@ class ByteStream final : public Addressable {
 
   /// nullptr when memory ran out.
   [[nodiscard]] static Ref<ByteStream> create(const Options& options) noexcept;
+  /// One that other processes use as well.
+  [[nodiscard]] static Ref<ByteStream> create(std::unique_ptr<StreamStore> store,
+                                              const Options& options) noexcept;
+  [[nodiscard]] bool is_shared() const noexcept { return store_ != nullptr; }
+  [[nodiscard]] const SharedMemory* shared_memory() const noexcept override { return store_.get(); }
   [[nodiscard]] const Options& options() const noexcept { return options_; }
 
   // Writing
@@ -89,26 +102,51 @@ class ByteStream final : public Addressable {
   /// The end, for readers once they have read what is there. Idempotent; the first end counts.
   void close() noexcept;
   /// The end, and an error for readers that want more than is there. `reason`: a term in wire form,
-  /// or nullptr.
-  void abort(std::unique_ptr<Message> reason) noexcept;
+  /// or nullptr. ok; of a shared one also too_large (there is no room for such a reason),
+  /// not_shared or out_of_memory, and it goes on.
+  Status abort(std::unique_ptr<Message> reason) noexcept;
   /// The readers' side is done: writes are refused, what is there is the whole of it, whatever the
   /// end was before.
   void close_by_reader() noexcept;
 
-  [[nodiscard]] bool is_closed() const noexcept { return ended() != kOpen; }
+  [[nodiscard]] bool is_closed() const noexcept {
+    return ended() != kOpen || (store_ && store_->is_ended());
+  }
   [[nodiscard]] bool is_closed_by_reader() const noexcept {
-    return closed_by_reader_.load(order::acquire("B4")) != 0;
+    return closed_by_reader_.load(order::acquire("B4")) != 0 ||
+           (store_ && store_->is_closed_by_reader());
   }
   [[nodiscard]] std::uint64_t written() const noexcept {
     return written_.load(order::acquire("B1"));
   }
   [[nodiscard]] std::uint64_t position() const noexcept { return read_.load(order::relaxed); }
+  /// How far it was read and written, wherever that happens; never more read than written.
+  struct Progress {
+    std::uint64_t read;
+    std::uint64_t written;
+  };
+  [[nodiscard]] Progress progress() const noexcept;
   /// Bytes kept alive elsewhere for this stream.
   [[nodiscard]] std::uint64_t pinned() const noexcept { return pinned_.load(order::relaxed); }
 
   /// Whoever might read is counted, so that a writer does not wait for room in vain.
   void add_reader() noexcept;
   void remove_reader() noexcept;
+
+  // Between processes
+  // ----------------------------------------------------------------------------------------
+
+  /// Of a shared one: whether this is the process that reads. The first that asks is, until none of
+  /// its readers (add_reader) is left. Not inside a Reading.
+  [[nodiscard]] bool take_turn() noexcept;
+  /// Takes over what has come, before it is looked at: with whatever excludes other readers.
+  void pull() noexcept;
+  /// Bytes that pull() would copy, or more.
+  [[nodiscard]] std::uint64_t to_pull() const noexcept {
+    return store_ ? store_->written() - written_.load(order::relaxed) : 0;
+  }
+  void look_for_waiters() noexcept override;
+  [[nodiscard]] bool recover(unsigned process) noexcept override;
 
   // Waiting for bytes
   // ----------------------------------------------------------------------------------------
@@ -175,7 +213,7 @@ class ByteStream final : public Addressable {
     std::uint64_t const at = position() + count;
     if (!options_.retains) base_ = at;
     read_.store(at, order::relaxed);
-    if (options_.max_unread != 0) space_.advance(at);
+    if (options_.max_unread != 0) space_.advance(given_back(at));
   }
 
  private:
@@ -183,7 +221,8 @@ class ByteStream final : public Addressable {
   static constexpr std::uint32_t kHadReader = std::uint32_t{1} << 31;
   static constexpr std::uint32_t kOpen = 0, kClosed = 1, kAborted = 2, kClosedByReader = 3;
 
-  explicit ByteStream(const Options& options) noexcept;
+  explicit ByteStream(const Options& options,
+                      std::unique_ptr<StreamStore> store = nullptr) noexcept;
   ~ByteStream() override;
 
   void lock_writers() noexcept;
@@ -195,10 +234,21 @@ class ByteStream final : public Addressable {
   void link(Chunk* chunk) noexcept;
   template <class Append>
   [[nodiscard]] Status write(std::uint64_t count, Append append) noexcept;
+  [[nodiscard]] Status settle(Status status, std::uint64_t end) noexcept;
   void end(std::uint32_t how, std::unique_ptr<Message> reason) noexcept;
+  void end_here(StreamStore::Fate fate) noexcept;
+  void end_with(std::string_view reason) noexcept;
+  void free_chunks() noexcept;
+  void begin_at(std::uint64_t position) noexcept;
+  void make_room(std::uint64_t position) noexcept;
+  /// The position up to which a writer may take what was unread for read.
+  [[nodiscard]] std::uint64_t given_back(std::uint64_t read) noexcept {
+    return store_ ? store_->read_to(read) : read;
+  }
   [[nodiscard]] std::uint32_t ended() const noexcept { return end_.load(order::acquire("B4")); }
 
   const Options options_;
+  const std::unique_ptr<StreamStore> store_;
   Atomic<Chunk*> first_{nullptr};
   Atomic<std::uint32_t> end_{kOpen};
   Atomic<std::uint32_t> closed_by_reader_{0};  // Set after end_.
@@ -358,7 +408,7 @@ inline void ByteStream::Reading::consume(std::uint64_t count) noexcept {
     free_consumed();
   }
   stream_.read_.store(position_, order::relaxed);
-  if (stream_.options_.max_unread != 0) stream_.space_.advance(position_);
+  if (stream_.options_.max_unread != 0) stream_.space_.advance(stream_.given_back(position_));
 }
 
 }  // namespace penstock

@@ -47,7 +47,7 @@ namespace penstock {
 ///       fits.
 ///   W1  (waiter.hpp) commit or close against receivers that go to sleep, released_ against senders
 ///       that do.
-class Channel final : public Addressable {
+class Channel final : public Shareable {
  public:
   /// What its messages are: terms in wire form, or raw bytes (bytes.hpp).
   enum class Content : std::uint8_t { terms, bytes };
@@ -61,6 +61,7 @@ class Channel final : public Addressable {
   [[nodiscard]] Content content() const noexcept { return content_; }
   /// nullptr: only this process uses it.
   [[nodiscard]] SharedStore* shared() const noexcept { return store_.get(); }
+  [[nodiscard]] const SharedMemory* shared_memory() const noexcept override { return store_.get(); }
 
   /// Moves `message` into the channel: ok, or full, too_large, closed, out_of_memory and the
   /// message stays as it is.
@@ -107,10 +108,8 @@ class Channel final : public Addressable {
 
   /// Somebody has read what he took in place: its room is given back.
   void collect() noexcept;
-  /// For the thread that other processes call: somebody here may have waited long enough.
-  void look_for_waiters() noexcept;
-  /// A process that used this channel is dead (SharedStore::recover). Wakes everybody.
-  [[nodiscard]] bool recover(unsigned process) noexcept;
+  void look_for_waiters() noexcept override;
+  [[nodiscard]] bool recover(unsigned process) noexcept override;
   /// A fired waiter leaves without having looked: gives its wake-up to the next one. One that waits
   /// for space does so even if it was not fired: what did not fit for it may fit for the next.
   void pass_on_data() noexcept { data_.wake_one(); }

@@ -11,15 +11,14 @@
 #include "penstock/far_line.hpp"
 #include "penstock/ref.hpp"
 #include "penstock/segment.hpp"
+#include "penstock/shared.hpp"
 #include "penstock/shim.hpp"
 
 namespace penstock {
 
-class Channel;
-
-/// Processes that share channels: up to kMost, each with a number and a bell, a futex in a page
-/// that all of them map. Who wants to wake somebody in another process rings the bell of that
-/// process, where one thread listens, and it wakes whoever may have waited long enough.
+/// Processes that share channels and streams: up to kMost, each with a number and a bell, a futex
+/// in a page that all of them map. Who wants to wake somebody in another process rings the bell of
+/// that process, where one thread listens, and it wakes whoever may have waited long enough.
 ///
 /// The process that creates a domain is number 0. It admits the others, and says when one is dead.
 ///
@@ -29,7 +28,7 @@ class Channel;
 /// Edges:
 ///   D1  ring() adds to the bell, release -> the thread that listens loads it, acquire: that a mark
 ///       was taken away (FarLine), and what its process waited for. ended() sets a bit of dead_,
-///       release -> that thread loads it, acquire: the channels that there were.
+///       release -> that thread loads it, acquire: the objects that there were.
 ///   D5  that thread gives a number back, release -> admit() takes it, acquire: what its last owner
 ///       left is undone.
 class Domain final : public Object, public Bells {
@@ -42,8 +41,10 @@ class Domain final : public Object, public Bells {
   /// A new one. Throws system_error or bad_alloc.
   [[nodiscard]] static Ref<Domain> create();
   /// That of another process, where this one is `number`. Takes over the descriptor, also on
-  /// failure. Throws as create().
-  [[nodiscard]] static Ref<Domain> join(int descriptor, unsigned number);
+  /// failure. `company` is let go when nothing here touches the memory any more. Throws as
+  /// create().
+  [[nodiscard]] static Ref<Domain> join(int descriptor, unsigned number,
+                                        std::shared_ptr<const void> company = {});
   /// The thread that listens ends soon. For who is the last to use it.
   void leave() noexcept;
 
@@ -54,20 +55,25 @@ class Domain final : public Object, public Bells {
   /// A number for another process; none: there are kMost.
   [[nodiscard]] std::optional<unsigned> admit() noexcept;
   /// It is proved that the process with that number runs no more, or that it never did: what it had
-  /// begun is undone in each channel, soon, and then its number is free.
+  /// begun is undone in each object, soon, and then its number is free.
   void ended(unsigned number) noexcept;
-  /// Whether a process has that number. Of number 0's only.
+  /// Whether a process may have that number; number 0 knows.
   [[nodiscard]] bool is_member(unsigned number) const noexcept {
     return number < kMost && (numbers_.load(order::relaxed) >> number & 1) != 0;
   }
 
+  /// Which process has that number, until what it had begun is undone; 0: none. For those who must
+  /// look after each other without number 0, and for people.
+  void set_pid(unsigned number, std::int32_t pid) noexcept;
+  [[nodiscard]] std::int32_t pid(unsigned number) const noexcept;
+
   void ring(unsigned number) noexcept override;
 
-  /// Channels whose waiters the others may call. One that goes is removed by its destructor.
-  void add(Channel& channel);
-  void remove(Channel& channel) noexcept;
+  /// Objects whose waiters the others may call. One that goes is removed by its destructor.
+  void add(Shareable& object);
+  void remove(Shareable& object) noexcept;
   /// Some of those that live, up to `most`; returns how many there are. Throws bad_alloc.
-  [[nodiscard]] std::size_t list(std::vector<Ref<Channel>>& some, std::size_t most);
+  [[nodiscard]] std::size_t list(std::vector<Ref<Shareable>>& some, std::size_t most);
 
  private:
   struct Bells;
@@ -77,19 +83,21 @@ class Domain final : public Object, public Bells {
   void listen() noexcept;
   [[nodiscard]] bool serve() noexcept;
   [[nodiscard]] bool recover(std::uint64_t dead) noexcept;
+  void ring_all() noexcept;
   [[nodiscard]] bool collect() noexcept;
 
+  std::shared_ptr<const void> company_;  // Goes after the memory.
   const Segment segment_;
   Bells& bells_;
   const unsigned number_;
-  Atomic<std::uint64_t> numbers_{1};  // In use. Number 0's.
-  Atomic<std::uint64_t> dead_{0};     // Of these.
+  Atomic<std::uint64_t> numbers_;  // In use, as far as we know.
+  Atomic<std::uint64_t> dead_{0};  // Of these.
   Atomic<std::uint32_t> is_left_{0};
 
   std::mutex mutex_;  // Guards what follows.
-  std::vector<Channel*> channels_;
+  std::vector<Shareable*> objects_;
 
-  std::vector<Ref<Channel>> at_hand_;  // The listening thread's.
+  std::vector<Ref<Shareable>> at_hand_;  // The listening thread's.
 };
 
 }  // namespace penstock

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "penstock/forks.hpp"
 #include "penstock/shim.hpp"
 #include "penstock/waiter.hpp"
 
@@ -42,15 +43,12 @@ class FarLine final : public FarWaiters {
  public:
   static constexpr unsigned kProcesses = 64;
 
-  /// False in a forked child, which has none of the memory: there nobody waits.
-  [[nodiscard]] static bool is_usable() noexcept {
-    return is_forked.load(order::relaxed) == 0;  // Set by the child's only thread.
-  }
-  static void note_fork() noexcept { is_forked.store(1, order::relaxed); }
-
   /// `self`: this process.
   FarLine(Bells& bells, unsigned self, Atomic<std::uint64_t>& marks) noexcept
       : bells_(bells), self_(std::uint64_t{1} << self), marks_(marks) {}
+
+  /// False in a forked child, which has none of the memory: there nobody waits.
+  [[nodiscard]] bool is_usable() const noexcept { return born_ == Forks::count(); }
 
   void announce() noexcept override;
   [[nodiscard]] bool is_anybody_waiting() const noexcept override;
@@ -63,7 +61,7 @@ class FarLine final : public FarWaiters {
   void forget(unsigned process) noexcept;
 
  private:
-  static Atomic<std::uint32_t> is_forked;
+  const std::uint32_t born_ = Forks::count();
   Bells& bells_;
   const std::uint64_t self_;  // Our mark.
   Atomic<std::uint64_t>& marks_;

@@ -6,6 +6,8 @@
 #include <span>
 #include <utility>
 
+#include "penstock/forks.hpp"
+
 namespace penstock {
 
 /// Mapped memory for a ring: private to the process, or a sealed memfd that another process may map
@@ -36,16 +38,20 @@ class Segment {
   Segment(Segment&& other) noexcept
       : memory_(std::exchange(other.memory_, {})),
         descriptor_(std::exchange(other.descriptor_, -1)),
+        born_(other.born_),
         is_shared_(other.is_shared_) {}
   Segment& operator=(Segment other) noexcept {
     std::swap(memory_, other.memory_);
     std::swap(descriptor_, other.descriptor_);
+    std::swap(born_, other.born_);
     std::swap(is_shared_, other.is_shared_);
     return *this;
   }
   ~Segment();
 
   [[nodiscard]] std::span<std::uint8_t> memory() const noexcept { return memory_; }
+  /// False in a forked child: the memory is not there.
+  [[nodiscard]] bool is_here() const noexcept { return born_ == Forks::count(); }
   /// Nobody is to get it from here.
   void close_descriptor() noexcept;
   /// -1 for private memory. Stays ours: dup it, or pass it over a socket.
@@ -55,6 +61,7 @@ class Segment {
   void map(int descriptor, std::size_t bytes);
   std::span<std::uint8_t> memory_;
   int descriptor_ = -1;
+  std::uint32_t born_ = 0;
   bool is_shared_ = false;
 };
 

@@ -51,24 +51,6 @@ struct SharedHeader {
 };
 static_assert(sizeof(SharedHeader) == 384);
 
-/// What somebody must know to attach to the memory of a shared channel.
-struct SharedShape {
-  std::uint64_t capacity;
-  std::uint64_t max_size;
-  std::uint32_t content;
-  std::uint32_t reserved = 0;
-};
-
-/// What goes to a process together with the descriptor of a channel, before a message names it.
-struct PassedChannel {
-  std::uint64_t number;
-  SharedShape shape;
-  [[nodiscard]] std::span<const std::uint8_t> bytes() const noexcept {
-    return {reinterpret_cast<const std::uint8_t*>(this), sizeof *this};
-  }
-};
-static_assert(sizeof(PassedChannel) == 32);
-
 /// A channel's messages in memory that other processes map as well. They are not trusted: each word
 /// of theirs is read once and checked, and what breaks the rules closes the channel.
 ///
@@ -106,8 +88,8 @@ class SharedQueue final : public SharedStore {
                                            const SharedShape& shape, OnGone on_gone = {});
 
   /// To pass it on.
-  [[nodiscard]] int descriptor() const noexcept { return segment_->descriptor(); }
-  [[nodiscard]] SharedShape shape() const noexcept;
+  [[nodiscard]] int descriptor() const noexcept override { return segment_->descriptor(); }
+  [[nodiscard]] SharedShape shape() const noexcept override;
   /// Bytes before the next message that are not given back, because some are read in place. A hint,
   /// for any thread.
   [[nodiscard]] std::uint64_t leased() const noexcept;

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "penstock/message.hpp"
+#include "penstock/shared.hpp"
 #include "penstock/status.hpp"
 #include "penstock/waiter.hpp"
 
@@ -15,12 +16,8 @@ class Channel;
 /// has a Channel of its own over the same memory.
 ///
 /// Threads: any, but for pop() and recover().
-class SharedStore {
+class SharedStore : public SharedMemory {
  public:
-  SharedStore(const SharedStore&) = delete;
-  SharedStore& operator=(const SharedStore&) = delete;
-  virtual ~SharedStore() = default;
-
   /// The channel that owns this, once.
   virtual void belongs_to(Channel& channel) = 0;
 

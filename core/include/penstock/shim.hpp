@@ -4,7 +4,9 @@
 /// The one seam between Penstock's lock-free code and the machine: atomics, memory orders, the full
 /// fence, futex calls, copies into shared payload, spinning and fail points. Everything in core/
 /// goes through it, so that the same sources run under the interleaving explorer of tests/model
-/// (compiled with PENSTOCK_MODEL) and under crash and delay injection (PENSTOCK_FAIL_POINTS).
+/// (compiled with PENSTOCK_MODEL), under crash and delay injection (PENSTOCK_FAIL_POINTS), and with
+/// a hook before each access (PENSTOCK_WATCHED), where tests/kill ends the process and tests/fuzz
+/// writes what another one might have written.
 ///
 /// Every acquire, release and fence names the happens-before edge it is a side of. The names are
 /// the rows of docs/memory-model.md; a test keeps the two equal, and the explorer weakens each of
@@ -19,10 +21,16 @@
 #include <cstdint>
 #include <cstring>
 
+#ifdef PENSTOCK_WATCHED
+#include "shim_watched.hpp"  // tests/watched
+#endif
+
 namespace penstock {
 
+#ifndef PENSTOCK_WATCHED
 template <class T>
 using Atomic = std::atomic<T>;
+#endif
 
 namespace order {
 inline constexpr std::memory_order relaxed = std::memory_order_relaxed;
@@ -43,6 +51,7 @@ inline void full_fence([[maybe_unused]] Atomic<std::uint32_t>& word,
 #endif
 }
 
+#ifndef PENSTOCK_WATCHED
 /// Payload copies; the explorer checks them for data races. Nothing may come from, or go, nowhere:
 /// memcpy itself does not allow a null pointer with zero bytes.
 inline void copy_in(void* shared, const void* from, std::size_t bytes) noexcept {
@@ -51,6 +60,7 @@ inline void copy_in(void* shared, const void* from, std::size_t bytes) noexcept 
 inline void copy_out(void* to, const void* shared, std::size_t bytes) noexcept {
   if (bytes != 0) std::memcpy(to, shared, bytes);
 }
+#endif
 inline void zero(void* shared, std::size_t bytes) noexcept { std::memset(shared, 0, bytes); }
 
 /// Whether a futex word may be waited on by other processes.
@@ -81,7 +91,9 @@ void spin_pause(unsigned turn) noexcept;
 /// CPU.
 [[nodiscard]] std::uint32_t spin_limit_ns() noexcept;
 
-#ifdef PENSTOCK_FAIL_POINTS
+#ifdef PENSTOCK_WATCHED
+// Its fail points are accesses, too.
+#elif defined(PENSTOCK_FAIL_POINTS)
 /// Called at every fail point of a test build; may delay, or end the process.
 using FailPointHook = void (*)(const char* name) noexcept;
 extern std::atomic<FailPointHook> fail_point_hook;

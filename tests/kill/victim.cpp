@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "victim.hpp"
+
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <string_view>
+#include <vector>
+
+#include "hook.hpp"
+#include "link_victim.hpp"
+#include "penstock/bytes.hpp"
+
+namespace penstock::kill {
+
+namespace {
+
+std::int64_t soon() { return now_ns() + 60'000'000'000; }
+
+Report& map_report() {
+  void* const page =
+      mmap(nullptr, sizeof(Report), PROT_READ | PROT_WRITE, MAP_SHARED, kReportDescriptor, 0);
+  if (page == MAP_FAILED) std::abort();
+  return *std::launder(static_cast<Report*>(page));
+}
+
+void wait_for_go(const Report& report, std::uint64_t step) {
+  while (report.go.load() < step) sched_yield();
+}
+
+class Victim {
+ public:
+  Victim(Report& report, Channel& channel, const Script& script)
+      : report_(report), channel_(channel), script_(script) {}
+
+  void send() {
+    channel_.add_sender();
+    for (std::uint64_t index = 0; index < script_.steps; ++index) send_one(index);
+    channel_.remove_sender();
+  }
+  void receive() {
+    for (std::uint64_t index = 0; index < script_.steps; ++index) {
+      Message message;
+      receive_one(index, message);
+    }
+  }
+  /// Several at a time, which are given back in another order.
+  void receive_in_place() {
+    Message held[2];
+    receive_one(0, held[0]);
+    receive_one(1, held[1]);
+    drop(0, held[0]);
+    receive_one(2, held[0]);
+    drop(1, held[1]);
+    receive_one(3, held[1]);
+    drop(2, held[0]);
+    drop(3, held[1]);
+  }
+  void close() {
+    channel_.add_sender();
+    send_one(0);
+    wait_for_go(report_, 2);
+    channel_.close();
+  }
+
+ private:
+  void send_one(std::uint64_t index) {
+    wait_for_go(report_, index + 1);
+    Message message;
+    ThreadWaiter::Wake woken{};
+    const bool is_written = write(message, number_of(kVictim, index), script_.size(index));
+    report_.begun.store(index + 1);
+    if (is_written && channel_.send(message, soon(), me_, &woken) == Status::ok) {
+      report_.sent.store(index + 1);
+    } else {
+      report_.failures.fetch_add(1);
+    }
+  }
+  void receive_one(std::uint64_t index, Message& message) {
+    wait_for_go(report_, index + 1);
+    message.take_in_place();
+    ThreadWaiter::Wake woken{};
+    if (channel_.receive(message, soon(), me_, &woken) == Status::ok) {
+      report_.numbers[index] = read(message);
+      report_.received.store(index + 1);
+    } else {
+      report_.failures.fetch_add(1);
+    }
+  }
+
+  /// Nobody has written there meanwhile.
+  void drop(std::uint64_t index, Message& message) {
+    if (read(message) != report_.numbers[index]) report_.failures.fetch_add(1);
+    message.clear();
+  }
+
+  Report& report_;
+  Channel& channel_;
+  const Script& script_;
+  ThreadWaiter me_;
+};
+
+std::size_t small(std::uint64_t index) { return 8 + index * 300; }
+std::size_t kilobyte(std::uint64_t /*index*/) { return 1000; }
+/// Records of several blocks, until the ring comes round.
+std::size_t large(std::uint64_t index) { return 66'000 + index * 30'000; }
+
+/// Three of them may be read where they lie.
+std::size_t in_place(std::uint64_t /*index*/) { return 10'000; }
+
+constexpr Script kScripts[] = {
+    {"send", 1024, 3, small},
+    {"send_large", 150'000, 3, large},
+    {"send_last", 1024, 3, small},
+    {"send_full", 1024, 3, kilobyte},
+    {"close", 1024, 2, small},
+    {"receive", 1024, 3, kilobyte},
+    {"receive_large", 150'000, 3, large},
+    {"receive_full", 1024, 3, kilobyte},
+    {"receive_asleep", 1024, 3, small},
+    {"receive_in_place", 20'000, 4, in_place},
+};
+
+}  // namespace
+
+const Script* script_named(const char* name) {
+  for (const Script& script : kScripts) {
+    if (std::strcmp(script.name, name) == 0) return &script;
+  }
+  return nullptr;
+}
+
+int victim_main(int count, char** words) {
+  (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (count < 7) return 2;
+  const std::string_view name = words[0];
+  Target target{std::strtoull(words[1], nullptr, 10), {}, std::strtoull(words[3], nullptr, 10)};
+  (void)std::snprintf(target.place.text, sizeof target.place.text, "%s", words[2]);
+  const Fate fate = std::string_view(words[4]) == "dies" ? Fate::dies : Fate::stops;
+  const auto number = static_cast<unsigned>(std::strtoul(words[5], nullptr, 10));
+  Report& report = map_report();
+  if (name.starts_with("link_")) link_victim(name, report, target, fate);
+  const Script* const script = script_named(words[0]);
+  if (script == nullptr) return 2;
+  const SharedShape shape{std::strtoull(words[6], nullptr, 10), script->max_size,
+                          static_cast<std::uint32_t>(Channel::Content::bytes)};
+  const Ref<Domain> domain = Domain::join(kFirstDescriptor, number);
+  Ref<Channel> channel =
+      SharedQueue::attach(domain, porter(), SharedQueue::map(kSecondDescriptor, shape), shape);
+  arm(report, target, fate);
+  Victim victim(report, *channel, *script);
+  if (name.starts_with("send")) victim.send();
+  if (name == "receive_in_place") {
+    victim.receive_in_place();
+  } else if (name.starts_with("receive")) {
+    victim.receive();
+  }
+  if (name == "close") victim.close();
+  channel = {};
+  _exit(report.failures.load() == 0 ? 0 : 1);
+}
+
+std::vector<std::string> target_words(const Target& target, Fate fate) {
+  return {std::to_string(target.access), target.place.text, std::to_string(target.hit),
+          fate == Fate::dies ? "dies" : "stops"};
+}
+
+wire::Porter& porter() noexcept {
+  static wire::ValuePorter values(0);
+  return values;
+}
+
+namespace {
+
+/// Which no piece and no granule divides; the longest message fits, wherever it begins.
+const std::vector<std::uint8_t>& pattern() {
+  static const std::vector<std::uint8_t> bytes = [] {
+    constexpr std::size_t kPeriod = 4099;
+    std::vector<std::uint8_t> made(kPeriod);
+    std::uint32_t state = 1;
+    for (std::uint8_t& byte : made) {
+      byte = static_cast<std::uint8_t>((state = state * 1'664'525 + 1'013'904'223) >> 24);
+    }
+    made.resize(300 * kPeriod);
+    for (std::size_t at = kPeriod; at < made.size(); at += kPeriod) {
+      std::memcpy(&made[at], made.data(), kPeriod);
+    }
+    return made;
+  }();
+  return bytes;
+}
+
+std::span<const std::uint8_t> pattern_of(std::uint64_t number, std::size_t size) {
+  return std::span(pattern()).subspan(number % 1009, size);
+}
+
+}  // namespace
+
+bool write(Message& message, std::uint64_t number, std::size_t size) {
+  std::uint8_t* const room = message.extend(size);
+  if (room == nullptr) return false;
+  std::memcpy(room, &number, sizeof number);
+  const auto rest = pattern_of(number, size - sizeof number);
+  if (!rest.empty()) std::memcpy(room + sizeof number, rest.data(), rest.size());
+  return true;
+}
+
+std::uint64_t read(const Message& message) {
+  const std::span<const std::uint8_t> data = bytes::view(message).bytes;
+  std::uint64_t number = ~std::uint64_t{0};
+  if (data.size() < sizeof number) return number;
+  std::memcpy(&number, data.data(), sizeof number);
+  const bool is_whole = std::ranges::equal(data.subspan(sizeof number),
+                                           pattern_of(number, data.size() - sizeof number));
+  return is_whole ? number : ~std::uint64_t{0};
+}
+
+}  // namespace penstock::kill
