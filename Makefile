@@ -23,7 +23,7 @@ help:
 	@echo "make fuzz [TARGET=name] [SECONDS=600]   fuzz each target, or one; tests/fuzz/corpus keeps what was new"
 	@echo "make docs-check        execute the snippets of README.md and docs/"
 	@echo "make build             the NIF, the Python package and the Erlang application"
-	@echo "make install [PREFIX=/usr/local]   the command penstock and the Python packages"
+	@echo "make install [PREFIX=/usr/local]   the command penstock, the Python packages, the C++ library"
 	@echo "make deps              install what is needed from Debian's packages"
 	@echo "make clean             remove everything that was built"
 	@echo "PYTHON=/path/to/python3 with any of them: another Python (3.11 or newer, shared libpython)"

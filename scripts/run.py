@@ -62,7 +62,7 @@ def install(prefix: str) -> int:
     if build_only():
         return 1
     return subprocess.run(["cmake", "--install", ROOT / "_build/native", "--prefix",
-                           os.path.abspath(prefix), "--component", "python"],
+                           os.path.abspath(prefix)],
                           stdout=subprocess.DEVNULL).returncode
 
 

@@ -11,8 +11,6 @@ namespace penstock {
 
 namespace {
 
-constexpr std::uint32_t kMagic = 0x65706970;  // "pipe" in memory on x86-64.
-constexpr std::uint32_t kVersion = 1;
 constexpr std::uint64_t kLeastCapacity = 4096;
 
 std::size_t bytes_for(std::uint64_t capacity) { return sizeof(StreamHeader) + capacity; }
@@ -76,8 +74,8 @@ Ref<ByteStream> SharedStream::create(Ref<Domain> domain, wire::Porter& porter,
   auto segment = std::make_shared<const Segment>(
       Segment::create_shared(bytes_for(shape.capacity), "penstock-buffer"));
   auto* const header = new (segment->memory().data()) StreamHeader{};
-  header->magic = kMagic;
-  header->version = kVersion;
+  header->magic = StreamHeader::kMagic;
+  header->version = StreamHeader::kVersion;
   header->capacity = shape.capacity;
   header->max_size = shape.max_size;
   header->content_length = shape.content_length;
@@ -94,7 +92,7 @@ std::shared_ptr<const Segment> SharedStream::map(int descriptor, const SharedSha
   segment->close_descriptor();
   const auto* const header =
       std::launder(reinterpret_cast<const StreamHeader*>(segment->memory().data()));
-  if (header->magic != kMagic || header->version != kVersion ||
+  if (header->magic != StreamHeader::kMagic || header->version != StreamHeader::kVersion ||
       !std::has_single_bit(shape.capacity) || shape.max_size > shape.capacity) {
     throw std::system_error(EINVAL, std::generic_category(), "a shared stream");
   }

@@ -23,7 +23,7 @@ namespace penstock::nif {
   atom(penstock_forward) atom(penstock_ready) atom(penstock_stopped) atom(pinned) atom(pinned_bytes) \
   atom(pipe_failed) atom(py_event) atom(py_forwarder) atom(python) atom(read) \
   atom(read_failed) atom(recvfrom_failed) atom(remote) atom(select_failed) atom(sendto_failed) \
-  atom(setsockopt_failed) atom(shared_bytes) atom(shared_channels) atom(shared_count) \
+  atom(setsockopt_failed) atom(shared_buffers) atom(shared_bytes) atom(shared_channels) atom(shared_count) \
   atom(size) atom(socket_failed) atom(spawn) atom(stopped) \
   atom(system_limit) atom(task) atom(terms) atom(thread) atom(timer) atom(to_worker) atom(too_deep) atom(too_large) \
   atom(too_long) atom(traceback) atom(undefined) atom(unhashable_key) atom(unsupported) \

@@ -64,7 +64,7 @@ class ContextResource {
   Atomic<std::uint32_t> lock_{0};
   NifCall* tasks_ = nullptr;  // Guarded by the lock.
   [[no_unique_address]] Counted<&Counters::contexts> counted_;
-  std::uint8_t apart_[kSharedLine] = {};
+  [[maybe_unused]] std::uint8_t apart_[kSharedLine] = {};
   Atomic<std::uint64_t> ended_{0};  // Threads that answer write it.
 };
 

@@ -6,6 +6,7 @@
 #include "context_resource.hpp"
 #include "guard.hpp"
 #include "nifs.hpp"
+#include "penstock/byte_stream.hpp"
 #include "penstock/python/runtime.hpp"
 #include "penstock/segment.hpp"
 #include "penstock/shared_queue.hpp"
@@ -16,8 +17,8 @@ namespace penstock::nif {
 
 namespace {
 
-/// Channels that are told of; so many take less than a millisecond.
-constexpr std::size_t kMostChannels = 1000;
+/// Channels and buffers that are told of; so many take less than a millisecond.
+constexpr std::size_t kMostObjects = 1000;
 
 class Map {
  public:
@@ -55,6 +56,20 @@ ERL_NIF_TERM stats_of(ErlNifEnv* env, Channel& channel) {
       .term();
 }
 
+ERL_NIF_TERM stats_of(ErlNifEnv* env, ByteStream& stream) {
+  const ByteStream::Progress progress = stream.progress();
+  const bool is_over = stream.is_closed() || stream.is_closed_by_reader();
+  return Map(env)
+      .number(atoms().descriptor, static_cast<std::uint64_t>(stream.shared_memory()->descriptor()))
+      .number(atoms().read, progress.read)
+      .number(atoms().written, progress.written)
+      .number(atoms().max_size, stream.options().max_unread)
+      .put(atoms().closed, is_over)
+      .number(atoms().waiting_for_data, stream.data_waiters().waiting())
+      .number(atoms().waiting_for_space, stream.space_waiters().waiting())
+      .term();
+}
+
 }  // namespace
 
 ERL_NIF_TERM context_stats(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
@@ -78,12 +93,16 @@ ERL_NIF_TERM node_stats(ErlNifEnv* env, const ERL_NIF_TERM* /*argv*/) {
   std::vector<Ref<Shareable>> objects;
   std::size_t count = 0;
   if (const VmDomain* const vm = vm_domain_if_any()) {
-    count = vm->domain->list(objects, kMostChannels);
+    count = vm->domain->list(objects, kMostObjects);
   }
-  ERL_NIF_TERM list = enif_make_list(env, 0);
+  ERL_NIF_TERM channels = enif_make_list(env, 0);
+  ERL_NIF_TERM buffers = enif_make_list(env, 0);
   for (const Ref<Shareable>& object : objects) {
-    auto* const channel = dynamic_cast<Channel*>(object.get());
-    if (channel != nullptr) list = enif_make_list_cell(env, stats_of(env, *channel), list);
+    if (auto* const channel = dynamic_cast<Channel*>(object.get())) {
+      channels = enif_make_list_cell(env, stats_of(env, *channel), channels);
+    } else if (auto* const stream = dynamic_cast<ByteStream*>(object.get())) {
+      buffers = enif_make_list_cell(env, stats_of(env, *stream), buffers);
+    }
   }
   ERL_NIF_TERM output = atoms().none;
   if (const Ref<Channel> channel = python::output_channel()) {
@@ -95,7 +114,8 @@ ERL_NIF_TERM node_stats(ErlNifEnv* env, const ERL_NIF_TERM* /*argv*/) {
   return Map(env)
       .number(atoms().shared_bytes, static_cast<std::uint64_t>(Segment::shared_bytes()))
       .number(atoms().shared_count, count)
-      .put(atoms().shared_channels, list)
+      .put(atoms().shared_channels, channels)
+      .put(atoms().shared_buffers, buffers)
       .put(atoms().output, output)
       .term();
 }

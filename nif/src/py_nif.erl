@@ -497,11 +497,12 @@ output_close() -> erlang:nif_error(not_loaded).
     #{calls := non_neg_integer(), link => py_stats:link_stats()}.
 context_stats(_Context) -> erlang:nif_error(not_loaded).
 
-%% @doc What the VM shares with other processes: bytes, and of at most 1000 channels how they are;
-%% and how much of Python's output waits. Asks nobody.
+%% @doc What the VM shares with other processes: bytes, and of at most 1000 channels and buffers how
+%% they are; and how much of Python's output waits. Asks nobody.
 -spec node_stats() ->
     #{shared_bytes := non_neg_integer(), shared_count := non_neg_integer(),
-      shared_channels := [py_stats:channel_stats()], output := none | py_stats:output_stats()}.
+      shared_channels := [py_stats:channel_stats()],
+      shared_buffers := [py_stats:buffer_stats()], output := none | py_stats:output_stats()}.
 node_stats() -> erlang:nif_error(not_loaded).
 
 %% @doc What is alive in the library: `channels' and `buffers' that Erlang refers to, `waiters',

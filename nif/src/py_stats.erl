@@ -3,12 +3,13 @@
 -module(py_stats).
 
 -export([stats/0]).
--export_type([stats/0, context_stats/0, link_stats/0, channel_stats/0, output_stats/0]).
+-export_type([stats/0, context_stats/0, link_stats/0, channel_stats/0, buffer_stats/0,
+              output_stats/0]).
 
 %% `contexts': of the default pool, of loops, and others. `loops': as {@link
 %% py_event_loop_pool:get_stats/0}, and which run.
 %%
-%% `shared_channels' of `shared_count' that there are, at most 1000. Of what only this VM has there
+%% `shared_channels' and `shared_buffers' of `shared_count' that there are, at most 1000. Of what only this VM has there
 %% are numbers: `channels' that Erlang refers to, shared ones among them; `buffers'; `waiters',
 %% processes of Erlang that wait for a channel or a buffer; `event_loops' of `py_nif';
 %% `interpreters' of `owngil' contexts; `calls' that exist, those that were answered and not yet
@@ -21,7 +22,8 @@
 -type stats() :: #{contexts := [context_stats()],
                    loops := #{num_loops := non_neg_integer(), supported := boolean(),
                               owngil_enabled := boolean(), running := [py_loop:key()]},
-                   shared_channels := [channel_stats()], shared_count := non_neg_integer(),
+                   shared_channels := [channel_stats()], shared_buffers := [buffer_stats()],
+                   shared_count := non_neg_integer(),
                    channels := integer(), buffers := integer(), waiters := integer(),
                    event_loops := integer(), interpreters := integer(), calls := integer(),
                    shared_bytes := non_neg_integer(), pinned_bytes := integer(),
@@ -50,6 +52,13 @@
                            max_size := pos_integer(), closed := boolean(),
                            pinned := non_neg_integer(), waiting_for_data := non_neg_integer(),
                            waiting_for_space := non_neg_integer()}.
+
+%% Bytes that were `read' and `written', by whichever process. `closed': its end was written, or
+%% nobody will read. The others as of a channel.
+-type buffer_stats() :: #{descriptor := integer(), read := non_neg_integer(),
+                          written := non_neg_integer(), max_size := pos_integer(),
+                          closed := boolean(), waiting_for_data := non_neg_integer(),
+                          waiting_for_space := non_neg_integer()}.
 
 -type output_stats() :: #{size := non_neg_integer(), max_size := pos_integer()}.
 

@@ -41,6 +41,25 @@ class RingAt:
     """Of several producers: the entries."""
 
 
+class BufferAt:
+    """A stream that processes share: StreamHeader, then a ring of bytes."""
+
+    magic: Final = 0
+    version: Final = 4
+    capacity: Final = 8
+    max_size: Final = 16
+    written: Final = 128
+    end: Final = 136
+    read: Final = 256
+    given_back: Final = 264
+    reader: Final = 272
+    closed: Final = 280
+    data: Final = 384
+    space: Final = 400
+    readers: Final = 416
+    bytes: Final = 4096
+
+
 class LinkAt:
     """What the VM and a worker process share."""
 
@@ -85,6 +104,8 @@ class Known:
     channel_magic: Final = 0x6E616863
     channel_version: Final = 1
     channel_leases: Final = 14
+    buffer_magic: Final = 0x65706970
+    buffer_version: Final = 1
     ring_magic: Final = 0x6B636F74
     ring_version: Final = 1
     one_producer: Final = 1
@@ -110,5 +131,5 @@ class Mpsc:
     least_capacity: Final = 256
 
 
-TABLES: Final = {"channel": ChannelAt, "ring": RingAt, "link": LinkAt, "bells": BellsAt,
-                 "node": NodeAt, "known": Known, "mpsc": Mpsc}
+TABLES: Final = {"channel": ChannelAt, "buffer": BufferAt, "ring": RingAt, "link": LinkAt,
+                 "bells": BellsAt, "node": NodeAt, "known": Known, "mpsc": Mpsc}

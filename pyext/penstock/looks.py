@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from penstock import segments
-from penstock.layout import BellsAt, ChannelAt, Known, LinkAt, Mpsc, NodeAt
+from penstock.layout import BellsAt, BufferAt, ChannelAt, Known, LinkAt, Mpsc, NodeAt
 from penstock.rings import POSITIONS, ManyProducers, OneProducer
 from penstock.segments import Damaged, Mapped, Words
 
 _CONTENTS: Final = {0: "terms", 1: "bytes"}
+_ENDS: Final = {0: "open", 1: "closed", 2: "aborted"}
 _WANTED: Final = 1 << 8
 _SAMPLE: Final = 16
 """Records that say how long others are."""
@@ -55,6 +56,26 @@ class ChannelLook:
     others_want_to_take: bool
     mapped_by: list[int] = field(default_factory=list)
     rates: Rates | None = None
+
+
+@dataclass
+class BufferLook:
+    """A stream, which the process that made it writes. `used` of `max_size` bytes cannot be written
+    over, `unread` of these were not read."""
+
+    descriptor: int
+    inode: int
+    max_size: int
+    used: int
+    fill: float
+    unread: int
+    state: str
+    waiting_for_data: list[int]
+    waiting_for_space: list[int]
+    reader: int | None
+    mapped_by: list[int] = field(default_factory=list)
+    in_bytes: float | None = None
+    out_bytes: float | None = None
 
 
 @dataclass
@@ -106,6 +127,7 @@ class Look:
     node: dict[str, int] | None = None
     members: list[Member] = field(default_factory=list)
     channels: list[ChannelLook] = field(default_factory=list)
+    buffers: list[BufferLook] = field(default_factory=list)
     links: list[LinkLook] = field(default_factory=list)
     others: list[Other] = field(default_factory=list)
     shared_bytes: int = 0
@@ -155,6 +177,8 @@ class Watch:
         match memory.segment.name:
             case "penstock-channel":
                 look.channels.append(self._channel(memory))
+            case "penstock-buffer":
+                look.buffers.append(self._buffer(memory))
             case "penstock-link":
                 look.links.append(self._link(memory))
             case "penstock-bells":
@@ -230,6 +254,39 @@ class Watch:
                      messages(before.tail, now.tail, added), messages(before.head, now.head,
                                                                       taken))
 
+    # Buffers
+
+    def _buffer(self, memory: Mapped) -> BufferLook:
+        words = memory.words
+        if words.u32(BufferAt.magic) != Known.buffer_magic:
+            raise Damaged("it is no buffer")
+        version = words.u32(BufferAt.version)
+        if version != Known.buffer_version:
+            raise Damaged(f"a buffer of version {version}; this command knows "
+                          f"{Known.buffer_version}")
+        max_size = words.u64(BufferAt.max_size)
+        if not 0 < max_size <= words.u64(BufferAt.capacity) <= words.size - BufferAt.bytes:
+            raise Damaged(f"a buffer for {max_size} bytes in {words.size}")
+        # In this order: no position is above the next.
+        given_back, read = words.u64(BufferAt.given_back), words.u64(BufferAt.read)
+        written = words.u64(BufferAt.written)
+        used = min(max(written - given_back, 0), max_size)
+        end = words.u32(BufferAt.end)
+        reader = words.u32(BufferAt.reader)
+        state = "closed by its reader" if words.u32(BufferAt.closed) else _ENDS.get(end, "?")
+        now = _Positions(time.monotonic(), read, written)
+        before = self._before.get((memory.inode, "buffer"))
+        self._now[memory.inode, "buffer"] = now
+        look = BufferLook(
+            memory.segment.descriptor, memory.inode, max_size, used, used / max_size,
+            min(max(written - read, 0), used), state, _numbers(words.u64(BufferAt.data)),
+            _numbers(words.u64(BufferAt.space)), reader - 1 if 0 < reader <= 64 else None)
+        if before is not None and now.when > before.when:
+            seconds = now.when - before.when
+            look.in_bytes = max(written - before.tail, 0) / seconds
+            look.out_bytes = max(read - before.head, 0) / seconds
+        return look
+
     # Links
 
     def _link(self, memory: Mapped) -> LinkLook:
@@ -300,8 +357,9 @@ def _tell_who_maps(look: Look) -> None:
     """Of those that could: it, its children, and those that say that they share channels."""
     pids = {look.pid} | segments.children_of(look.pid) | {each.pid for each in look.members}
     maps = {pid: segments.inodes_mapped_by(pid) for pid in sorted(pids)}
-    for channel in look.channels:
-        channel.mapped_by = [pid for pid, inodes in maps.items() if channel.inode in inodes]
+    shared: list[ChannelLook | BufferLook] = [*look.channels, *look.buffers]
+    for each in shared:
+        each.mapped_by = [pid for pid, inodes in maps.items() if each.inode in inodes]
     for link in look.links:
         ends = [pid for pid, inodes in maps.items() if link.inode in inodes and pid != look.pid]
         link.worker = ends[0] if len(ends) == 1 else None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from penstock import segments
-from penstock.looks import ChannelLook, LinkLook, Look, Rates, Watch
+from penstock.looks import BufferLook, ChannelLook, LinkLook, Look, Rates, Watch
 from penstock.segments import CannotLook
 
 _CLEAR: Final = "\x1b[H\x1b[J"
@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         pid = arguments.pid if arguments.pid is not None else _only_one()
         watch = Watch(pid)
         first = watch.look()
-        if not (first.channels or first.links or first.members or first.node or first.others):
+        if not (first.channels or first.buffers or first.links or first.members or first.node
+                or first.others):
             raise CannotLook(f"process {pid} ({first.name}) shares no memory of Penstock's")
         if arguments.once:
             time.sleep(arguments.interval)
@@ -148,7 +149,7 @@ def report(look: Look, *, busiest_first: bool = False) -> list[str]:
         lines.append("   ".join(
             f"{name.replace('_', ' ')} {(size if name == 'pinned_bytes' else number)(count)}"
             for name, count in look.node.items()))
-    for part in (_channels(look, busiest_first), _links(look.links), _members(look),
+    for part in (_channels(look, busiest_first), _buffers(look.buffers), _links(look.links), _members(look),
                  [f"descriptor {other.descriptor}, {other.name}: {other.problem or 'not known'}"
                   for other in look.others]):
         if part:
@@ -198,6 +199,16 @@ def _state(channel: ChannelLook) -> str:
     if channel.unfinished:
         words.append("being written by " + _numbers(sorted(set(channel.unfinished))))
     return ", ".join(words)
+
+
+def _buffers(buffers: list[BufferLook]) -> list[str]:
+    if not buffers:
+        return []
+    return table(
+        ("buffer", "fill", "unread", "in B/s", "out B/s", "read", "room", "reader", "state"),
+        [(str(each.descriptor), f"{100 * each.fill:.0f}%", size(each.unread), size(each.in_bytes),
+          size(each.out_bytes), _numbers(each.waiting_for_data), _numbers(each.waiting_for_space),
+          "-" if each.reader is None else str(each.reader), each.state) for each in buffers])
 
 
 def _links(links: list[LinkLook]) -> list[str]:

@@ -11,6 +11,7 @@
 #include "penstock/link.hpp"
 #include "penstock/node_page.hpp"
 #include "penstock/shared_queue.hpp"
+#include "penstock/shared_stream.hpp"
 
 namespace penstock::python {
 
@@ -65,6 +66,24 @@ bool add_rings(PyObject* tables) {
                     {"least_capacity", Mpsc::kLeastCapacity}});
 }
 
+bool add_buffers(PyObject* tables) {
+  return add_table(tables, "buffer",
+                   {{"magic", offsetof(StreamHeader, magic)},
+                    {"version", offsetof(StreamHeader, version)},
+                    {"capacity", offsetof(StreamHeader, capacity)},
+                    {"max_size", offsetof(StreamHeader, max_size)},
+                    {"written", offsetof(StreamHeader, written)},
+                    {"end", offsetof(StreamHeader, end)},
+                    {"read", offsetof(StreamHeader, read)},
+                    {"given_back", offsetof(StreamHeader, given_back)},
+                    {"reader", offsetof(StreamHeader, reader)},
+                    {"closed", offsetof(StreamHeader, closed)},
+                    {"data", offsetof(StreamHeader, data)},
+                    {"space", offsetof(StreamHeader, space)},
+                    {"readers", offsetof(StreamHeader, readers)},
+                    {"bytes", sizeof(StreamHeader)}});
+}
+
 bool add_segments(PyObject* tables) {
   const Link::Layout link = Link::layout();
   constexpr int vm = static_cast<int>(Link::Side::vm);
@@ -117,6 +136,8 @@ bool add_node(PyObject* tables) {
                    {{"channel_magic", SharedHeader::kMagic},
                     {"channel_version", SharedHeader::kVersion},
                     {"channel_leases", SharedHeader::kLeases},
+                    {"buffer_magic", StreamHeader::kMagic},
+                    {"buffer_version", StreamHeader::kVersion},
                     {"ring_magic", kRingMagic},
                     {"ring_version", kRingVersion},
                     {"one_producer", static_cast<unsigned>(RingKind::spsc)},
@@ -128,7 +149,7 @@ bool add_node(PyObject* tables) {
 PyObject* layout(PyObject*, PyObject*) {
   PyRef tables = PyRef::steal(PyDict_New());
   if (!tables || !add_rings(tables.get()) || !add_segments(tables.get()) ||
-      !add_node(tables.get())) {
+      !add_buffers(tables.get()) || !add_node(tables.get())) {
     return nullptr;
   }
   return tables.take();

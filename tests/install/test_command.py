@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make install`: the command `penstock` and the packages below a prefix, which may be moved."""
+"""`make install`: the command `penstock`, the packages and the C++ library below a prefix, which may be moved."""
 
 import json
 import os
@@ -29,7 +29,8 @@ class Install(unittest.TestCase):
         prefix = self.folder / "some where"
         done = self.run_command("make", "install", f"PREFIX={prefix}", PENSTOCK_NESTED="1")
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        self.assertEqual(sorted(path.name for path in prefix.iterdir()), ["bin", "lib"])
+        self.assertEqual(sorted(path.name for path in prefix.iterdir()), ["bin", "include", "lib"])
+        self.assertTrue(list(prefix.glob("lib/**/PenstockConfig.cmake")))
         self.works(prefix)
         moved = self.folder / "elsewhere"
         shutil.move(prefix, moved)

@@ -31,6 +31,8 @@ namespace penstock {
 ///
 /// Positions count bytes from the beginning. given_back <= written <= given_back + max_size.
 struct StreamHeader {
+  static constexpr std::uint32_t kMagic = 0x65706970;  // "pipe" in memory on x86-64.
+  static constexpr std::uint32_t kVersion = 1;
   static constexpr std::size_t kReason = 3584;
 
   std::uint32_t magic;
