@@ -89,11 +89,12 @@ void ByteStream::make_room(std::uint64_t position) noexcept {
 }
 
 void ByteStream::look_for_waiters() noexcept {
-  for (auto* const line : {&data_, &space_}) {
-    FarWaiters& far = line == &data_ ? store_->data() : store_->space();
-    // Who finds too little waits again.
-    if (far.answer(line->waiters())) line->waiters().wake_all_near();
-  }
+  data_.answer([this](std::uint64_t wanted) {
+    return store_->written() >= wanted || is_closed() || store_->is_pressed();
+  });
+  space_.answer([this](std::uint64_t wanted) {
+    return store_->given_back() >= wanted || is_closed() || store_->is_abandoned();
+  });
 }
 
 bool ByteStream::recover(unsigned process) noexcept {

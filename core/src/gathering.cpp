@@ -318,7 +318,7 @@ int Gathering::admit(Guest& guest) noexcept {
   Note note;
   note.kind = Kind::welcome;
   note.detail = *number;
-  note.shape = queue.shape();
+  note.set_shape(queue.shape());
   domain_.ref->set_pid(*number, guest.pid);
   const int descriptors[] = {domain_.ref->descriptor(), queue.descriptor()};
   if (const int error = send_note(guest.socket.get(), note, descriptors); error != 0) {

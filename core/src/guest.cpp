@@ -215,7 +215,7 @@ void start_watching(std::shared_ptr<Stay> stay, Ref<Domain> domain) {
 }
 
 Ref<Channel> enter(ReceivedNote welcome, std::shared_ptr<Stay> stay) {
-  const SharedShape& shape = welcome.note.shape;
+  const SharedShape shape = welcome.note.shape();
   const unsigned number = welcome.note.detail;
   check(shape, number);
   OwnDomain domain(Domain::join(welcome.bells.take(), number, stay));

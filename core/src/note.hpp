@@ -34,7 +34,24 @@ struct Note {
   std::uint32_t version = kVersion;
   Kind kind = Kind::hello;
   std::uint32_t detail = 0;  ///< welcome: the guest's number; refused: an errno.
-  SharedShape shape{};       ///< welcome.
+  // welcome: the channel's shape.
+  std::uint64_t capacity = 0;
+  std::uint64_t max_size = 0;
+  std::uint32_t content = 0;
+  std::uint32_t reserved = 0;
+
+  void set_shape(const SharedShape& shape) noexcept {
+    capacity = shape.capacity;
+    max_size = shape.max_size;
+    content = shape.content;
+  }
+  [[nodiscard]] SharedShape shape() const noexcept {
+    SharedShape shape;
+    shape.capacity = capacity;
+    shape.max_size = max_size;
+    shape.content = content;
+    return shape;
+  }
 };
 static_assert(sizeof(Note) == 40);
 

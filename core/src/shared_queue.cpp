@@ -199,10 +199,11 @@ class SharedQueue::Leased final : public wire::PinnedBytes {
 
  private:
   ~Leased() override {
-    if (lease_ == nullptr || !data_.is_usable()) return;
+    if (lease_ == nullptr || born_ != Forks::count()) return;
     lease_->store(0, order::release("D7"));
     channel_->collect();
   }
+  const std::uint32_t born_ = Forks::count();
   Ref<Channel> channel_;
   Atomic<std::uint64_t>* lease_ = nullptr;
 };

@@ -41,7 +41,7 @@ SharedStream::SharedStream(Ref<Domain> domain, wire::Porter& porter,
       space_(*domain_, domain_->number(), header().space) {}
 
 SharedStream::~SharedStream() {
-  if (stream_ == nullptr || !FarLine::is_usable()) return;
+  if (stream_ == nullptr || !is_usable()) return;
   domain_->remove(*stream_);
   // A call that came for somebody here is for the others.
   for (FarLine* const line : {&data_, &space_}) {
@@ -146,27 +146,27 @@ void SharedStream::copy_to_ring(std::uint64_t at, std::span<const std::uint8_t> 
 }
 
 Status SharedStream::write(std::span<const std::uint8_t> bytes) noexcept {
-  if (!is_maker() || !FarLine::is_usable()) return Status::closed;
+  if (!is_maker() || !is_usable()) return Status::closed;
   const std::lock_guard lock(writing_);
   const Status status = admit(bytes.size());
   if (status != Status::ok) return status;
   std::uint64_t const sent = sent_.load(order::relaxed);
   copy_to_ring(sent, bytes);
-  sent_.store(sent + bytes.size(), order::release("D7"));
-  header().written.store(sent + bytes.size(), order::release("D7"));
+  sent_.store(sent + bytes.size(), order::release("D11"));
+  header().written.store(sent + bytes.size(), order::release("D11"));
   return Status::ok;
 }
 
 void SharedStream::close() noexcept {
-  if (!is_maker() || !FarLine::is_usable()) return;
+  if (!is_maker() || !is_usable()) return;
   const std::lock_guard lock(writing_);
   if (ended_.load(order::relaxed) != kOpen) return;
-  ended_.store(kClosed, order::release("D7"));
-  header().end.store(kClosed, order::release("D7"));
+  ended_.store(kClosed, order::release("D11"));
+  header().end.store(kClosed, order::release("D11"));
 }
 
 Status SharedStream::abort(const Message* reason) noexcept {
-  if (!is_maker() || !FarLine::is_usable()) return Status::ok;
+  if (!is_maker() || !is_usable()) return Status::ok;
   Message portable;
   if (reason != nullptr) {
     const Status status = wire::to_portable(reason->bytes(), porter_, portable);
@@ -178,18 +178,18 @@ Status SharedStream::abort(const Message* reason) noexcept {
   if (ended_.load(order::relaxed) != kOpen) return Status::ok;
   copy_in(header().reason, bytes.data(), bytes.size());
   header().reason_size = static_cast<std::uint32_t>(bytes.size());
-  ended_.store(kAborted, order::release("D7"));
-  header().end.store(kAborted, order::release("D7"));
+  ended_.store(kAborted, order::release("D11"));
+  header().end.store(kAborted, order::release("D11"));
   return Status::ok;
 }
 
 bool SharedStream::is_abandoned() const noexcept {
-  return FarLine::is_usable() && header().had_reader.load(order::acquire("D9")) != 0 &&
+  return is_usable() && header().had_reader.load(order::acquire("D9")) != 0 &&
          header().readers.load(order::relaxed) == 0;
 }
 
 void SharedStream::press() noexcept {
-  if (FarLine::is_usable()) header().pressed.store(1, order::release("D10"));
+  if (is_usable()) header().pressed.store(1, order::release("D10"));
 }
 
 // Both
@@ -197,33 +197,33 @@ void SharedStream::press() noexcept {
 
 std::uint64_t SharedStream::written() const noexcept {
   if (is_maker()) return sent_.load(order::relaxed);
-  return FarLine::is_usable() ? header().written.load(order::relaxed) : 0;
+  return is_usable() ? header().written.load(order::relaxed) : 0;
 }
 
 std::uint64_t SharedStream::read() const noexcept {
-  if (!FarLine::is_usable()) return 0;
+  if (!is_usable()) return 0;
   std::uint64_t const read = header().read.load(order::relaxed);  // First: never above the other.
   const bool is_lost = header().lost.load(order::relaxed) != 0;   // Nothing is there any more.
   return is_lost ? written() : std::min(read, written());
 }
 
 bool SharedStream::is_ended() const noexcept {
-  if (!FarLine::is_usable()) return true;
+  if (!is_usable()) return true;
   const bool is_over = is_maker() ? ended_.load(order::relaxed) != kOpen
                                   : header().end.load(order::relaxed) != kOpen;
   return is_over || is_closed_by_reader() || header().lost.load(order::relaxed) != 0;
 }
 
 bool SharedStream::is_closed_by_reader() const noexcept {
-  return FarLine::is_usable() && header().closed.load(order::relaxed) != 0;
+  return is_usable() && header().closed.load(order::relaxed) != 0;
 }
 
 void SharedStream::close_by_reader() noexcept {
-  if (FarLine::is_usable()) header().closed.store(1, order::relaxed);
+  if (is_usable()) header().closed.store(1, order::relaxed);
 }
 
 bool SharedStream::is_pressed() const noexcept {
-  return FarLine::is_usable() && header().pressed.load(order::relaxed) != 0;
+  return is_usable() && header().pressed.load(order::relaxed) != 0;
 }
 
 bool SharedStream::take_pressed() noexcept {
@@ -235,7 +235,7 @@ bool SharedStream::take_pressed() noexcept {
 // ------------------------------------------------------------------------------------------------
 
 void SharedStream::set_reader(bool is_there) noexcept {
-  if (!FarLine::is_usable()) return;
+  if (!is_usable()) return;
   if (is_there) {
     header().readers.fetch_or(mark(), order::relaxed);
     header().had_reader.store(1, order::release("D9"));
@@ -256,7 +256,7 @@ void SharedStream::end_turn(std::uint32_t reader) noexcept {
 StreamStore::Turn SharedStream::take_turn(std::uint64_t* position) noexcept {
   if (is_our_turn_) return Turn::ours;
   std::uint32_t nobody = 0;
-  if (!FarLine::is_usable() || !header().reader.compare_exchange_strong(
+  if (!is_usable() || !header().reader.compare_exchange_strong(
                                    nobody, self(), order::acquire("D9"), order::relaxed)) {
     return Turn::others;
   }
@@ -278,11 +278,11 @@ void SharedStream::recover(unsigned process) noexcept {
 
 /// The process that made it asks nobody else.
 StreamStore::There SharedStream::look(std::uint64_t taken) const noexcept {
-  if (!FarLine::is_usable()) return {Fate::corrupt, taken};
+  if (!is_usable()) return {Fate::corrupt, taken};
   if (header().lost.load(order::relaxed) != 0) return {Fate::lost, taken};
-  std::uint32_t const end = (is_maker() ? ended_ : header().end).load(order::acquire("D7"));
+  std::uint32_t const end = (is_maker() ? ended_ : header().end).load(order::acquire("D11"));
   const bool is_closed = is_closed_by_reader();
-  std::uint64_t const written = (is_maker() ? sent_ : header().written).load(order::acquire("D7"));
+  std::uint64_t const written = (is_maker() ? sent_ : header().written).load(order::acquire("D11"));
   // What is written over is given back before: nobody who knows the rules comes so far.
   if (written - taken > shape_.capacity || taken < given_back_.load(order::relaxed))
     return {Fate::corrupt, taken};
@@ -308,15 +308,19 @@ std::unique_ptr<Message> SharedStream::reason() const noexcept {
 }
 
 std::uint64_t SharedStream::read_to(std::uint64_t position) noexcept {
-  if (!FarLine::is_usable()) return position;
+  if (!is_usable()) return position;
   // First: who dies between leaves nothing lost.
   header().read.store(position, order::relaxed);
   set_aside(position);
   return given_back_.load(order::relaxed);
 }
 
+std::uint64_t SharedStream::given_back() const noexcept {
+  return FarLine::is_usable() ? header().given_back.load(order::relaxed) : 0;
+}
+
 void SharedStream::set_aside(std::uint64_t position) noexcept {
-  if (position <= given_back_.load(order::relaxed) || !FarLine::is_usable()) return;
+  if (position <= given_back_.load(order::relaxed) || !is_usable()) return;
   given_back_.store(position, order::relaxed);
   header().given_back.store(position, order::release("D8"));
 }

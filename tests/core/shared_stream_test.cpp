@@ -310,6 +310,22 @@ TEST(SharedStreams, AWriterLearnsThatNobodyReadsAnyMore) {
   EXPECT_EQ(on[0].write(stream_bytes(10, 1)), Status::ok);
 }
 
+/// Somebody else there has dealt with what it was for, and then it is called for nothing.
+TEST(SharedStreams, ACallInVainLosesNobodysWish) {
+  const Processes on(2, bounded(1000));
+  Client client(on[1]);
+  std::thread reader([&] { EXPECT_EQ(client.read(100), stream_bytes(0, 100)); });
+  until_waiting_near(on[1].data_waiters(), 1);
+  for (std::uint64_t at = 0; at < 100; at += 10) {
+    on.header().wanted_data.store(UINT64_MAX);
+    on[0].data_waiters().wake_all();
+    while (on.header().wanted_data.load() != 100) std::this_thread::yield();
+    EXPECT_EQ(on[1].data_waiters().waiting_near(), 1U);
+    ASSERT_EQ(on[0].write(stream_bytes(at, 10)), Status::ok);
+  }
+  reader.join();
+}
+
 /// What a process that is killed may leave behind: its turn, marks, a reader.
 TEST(SharedStreams, GoOnWithoutAReaderThatIsDead) {
   for (int turn = 0; turn < 10; ++turn) {

@@ -72,7 +72,7 @@ static_assert(sizeof(StreamHeader) == 4096);
 /// Errors: as StreamStore; the factories throw system_error or bad_alloc.
 ///
 /// Edges, beside those of FarLine:
-///   D7  write() and an end store `written` and `end`, release -> look() loads them, acquire: the
+///   D11 write() and an end store `written` and `end`, release -> look() loads them, acquire: the
 ///       bytes, and the reason. The end is looked at first.
 ///   D8  read_to() and set_aside() store `given_back`, release -> write() loads it, acquire: the
 ///       copying of what is written over is done.
@@ -105,7 +105,7 @@ class SharedStream final : public StreamStore {
 
   ~SharedStream() override;
 
-  [[nodiscard]] bool is_usable() const noexcept override { return FarLine::is_usable(); }
+  [[nodiscard]] bool is_usable() const noexcept override { return data_.is_usable(); }
   void belongs_to(ByteStream& stream) override;
   [[nodiscard]] Status write(std::span<const std::uint8_t> bytes) noexcept override;
   void close() noexcept override;
@@ -126,6 +126,7 @@ class SharedStream final : public StreamStore {
                                                     std::uint64_t to) const noexcept override;
   [[nodiscard]] std::unique_ptr<Message> reason() const noexcept override;
   [[nodiscard]] std::uint64_t read_to(std::uint64_t position) noexcept override;
+  [[nodiscard]] std::uint64_t given_back() const noexcept override;
   void set_aside(std::uint64_t position) noexcept override;
   [[nodiscard]] FarWaiters& data() noexcept override { return data_; }
   [[nodiscard]] FarWaiters& space() noexcept override { return space_; }

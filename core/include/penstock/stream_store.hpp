@@ -86,6 +86,8 @@ class StreamStore : public SharedMemory {
   [[nodiscard]] virtual std::unique_ptr<Message> reason() const noexcept = 0;
   /// The position of the reader; what is before it is given back. Returns what was given back.
   [[nodiscard]] virtual std::uint64_t read_to(std::uint64_t position) noexcept = 0;
+  /// How far what was written may be written over. A hint.
+  [[nodiscard]] virtual std::uint64_t given_back() const noexcept = 0;
   /// Gives back what is before `position`, read or not.
   virtual void set_aside(std::uint64_t position) noexcept = 0;
 
