@@ -316,7 +316,7 @@ std::uint64_t SharedStream::read_to(std::uint64_t position) noexcept {
 }
 
 std::uint64_t SharedStream::given_back() const noexcept {
-  return FarLine::is_usable() ? header().given_back.load(order::relaxed) : 0;
+  return is_usable() ? header().given_back.load(order::relaxed) : 0;
 }
 
 void SharedStream::set_aside(std::uint64_t position) noexcept {
