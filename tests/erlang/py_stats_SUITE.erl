@@ -23,7 +23,7 @@ groups() ->
        a_process_that_is_started_again, shared_channels, what_is_kept_alive, many_look_at_once,
        without_the_application]},
      {top, [],
-      [what_passes, channels_under_traffic, a_full_channel, who_waits, read_in_place, a_channel_that_is_closed,
+      [what_passes, channels_under_traffic, a_full_channel, who_waits, read_in_place, a_buffer, a_channel_that_is_closed,
        a_link_that_is_full, what_the_vm_counts, a_worker_process, the_only_node,
        it_leaves_nothing]}].
 
@@ -307,6 +307,29 @@ read_in_place(Config) ->
     ?assertMatch(#{<<"channels">> := [#{<<"pinned">> := 0, <<"readers">> := []}]},
                  top(Config, self)),
     {ok, _} = py_byte_channel:recv(Source, 0).
+
+%% A worker has read some of it, and waits for no more.
+a_buffer(Config) ->
+    Context = new(Config),
+    {ok, Buffer} = py_buffer:new(#{shared => true, max_size => 65536}),
+    ok = py_buffer:write(Buffer, binary:copy(<<"x">>, 10_000)),
+    #{shared_buffers := [#{descriptor := Descriptor} = Unread], shared_count := 1} = py:stats(),
+    ?assertMatch(#{read := 0, written := 10_000, max_size := 65536, closed := false,
+                   waiting_for_data := 0, waiting_for_space := 0}, Unread),
+    {ok, _} = py:call(Context, buffer_cases, read_some, [Buffer, 4000]),
+    ok = py_buffer:close(Buffer),
+    ?assertMatch(#{shared_buffers := [#{read := 4000, written := 10_000, closed := true}]},
+                 py:stats()),
+    #{<<"buffers">> := [Shown]} = top(Config, self),
+    ?assertMatch(#{<<"descriptor">> := Descriptor, <<"max_size">> := 65536,
+                   <<"unread">> := 6000, <<"state">> := <<"closed">>, <<"in_bytes">> := 0.0,
+                   <<"out_bytes">> := 0.0}, Shown),
+    #{<<"used">> := Used} = Shown,
+    ?assert(Used >= 6000 andalso Used =< 10_000),
+    ?assertMatch({match, _}, re:run(top_text(Config, [os:getpid(), "--once"]),
+                                    "\\n +\\d+ +\\d+% +6000 +0 +0 .* closed\\n")),
+    %% It lives until here.
+    #{written := 10_000} = py_buffer:info(Buffer).
 
 a_channel_that_is_closed(Config) ->
     {ok, Channel} = py_channel:new(#{shared => true}),

@@ -28,7 +28,7 @@ from erlang import _native
 
 from penstock import layout, looks, segments
 from penstock.__main__ import main
-from penstock.layout import BellsAt, ChannelAt, Known, LinkAt, Mpsc, NodeAt, RingAt
+from penstock.layout import BellsAt, BufferAt, ChannelAt, Known, LinkAt, Mpsc, NodeAt, RingAt
 
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 CAPACITY = 4096
@@ -199,6 +199,35 @@ def test_a_link_and_its_rates(memfds: Memfds) -> None:
     assert second.to_worker.bytes_per_second == 0
 
 
+def test_a_buffer_and_its_rates(memfds: Memfds) -> None:
+    memory = memfds.new("penstock-buffer", BufferAt.bytes + CAPACITY)
+    memory.u64(0, Known.buffer_magic | Known.buffer_version << 32)
+    memory.u64(BufferAt.capacity, CAPACITY)
+    memory.u64(BufferAt.max_size, 1000)
+    for at, value in ((BufferAt.written, 900), (BufferAt.read, 500), (BufferAt.given_back, 400),
+                      (BufferAt.data, 4), (BufferAt.space, 1)):
+        memory.u64(at, value)
+    memory.u32(BufferAt.end, 2)
+    memory.u32(BufferAt.reader, 3)
+    watch = looks.Watch(os.getpid())
+    (first,) = watch.look().buffers
+    assert (first.used, first.unread, first.fill, first.state) == (500, 400, 0.5, "aborted")
+    assert (first.waiting_for_data, first.waiting_for_space, first.reader) == ([2], [0], 2)
+    memory.u64(BufferAt.read, (1 << 64) - 1)  # Nobody can have read that.
+    memory.u32(BufferAt.closed, 1)
+    memory.u32(BufferAt.reader, 99)
+    (second,) = watch.look().buffers
+    assert (second.unread, second.state, second.reader) == (0, "closed by its reader", None)
+    assert second.in_bytes == 0
+    for at, value in ((BufferAt.version, 2), (BufferAt.magic, 0)):
+        memory.u32(at, value)
+        found = watch.look()
+        assert found.buffers == [] and len(found.others) == 1
+    memory.u64(0, Known.buffer_magic | Known.buffer_version << 32)
+    memory.u64(BufferAt.capacity, 1 << 60)
+    assert "a buffer for" in str(watch.look().others)
+
+
 def test_members_and_a_node(memfds: Memfds) -> None:
     bells = memfds.new("penstock-bells", BellsAt.stride * BellsAt.processes)
     for number, pid in ((0, os.getpid()), (5, 0x7FFFFFFF)):
@@ -237,7 +266,8 @@ def test_what_is_wrong_is_told(channel: Memory, name: str, spoil: Callable[[Memo
 
 
 def test_what_is_too_short_or_not_sealed_is_told(memfds: Memfds) -> None:
-    for name in ("channel", "link", "bells", "node", "whatever"):
+    names = ("channel", "buffer", "link", "bells", "node", "whatever")
+    for name in names:
         memfds.new(f"penstock-{name}", 16)
         memfds.new(f"penstock-{name}", 0)
         memfds.new(f"penstock-{name}", 1 << 20, fcntl.F_SEAL_SHRINK)
@@ -245,8 +275,8 @@ def test_what_is_too_short_or_not_sealed_is_told(memfds: Memfds) -> None:
     found = look()
     assert (found.channels, found.links, found.members, found.node) == ([], [], [], None)
     problems = [other.problem for other in found.others]
-    assert problems.count("its size is not sealed") == 5
-    assert sum("mapped" in (problem or "") for problem in problems) == 5
+    assert problems.count("its size is not sealed") == len(names)
+    assert sum("mapped" in (problem or "") for problem in problems) == len(names)
 
 
 def test_positions_that_cannot_be_are_cut(channel: Memory) -> None:
