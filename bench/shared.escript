@@ -4,8 +4,8 @@
 %% SPDX-License-Identifier: Apache-2.0
 %%
 %% Streams through shared channels: from Erlang to a worker process, beside a context in the VM and
-%% a {packet, 4} port; and from one worker to another, and without Erlang from one Python to another,
-%% beside multiprocessing and ZeroMQ.
+%% a {packet, 4} port; and from one worker to another, and without Erlang from one Python to
+%% another, beside multiprocessing and ZeroMQ.
 %%
 %%   bench/shared.escript [perf/RESULT.json]
 
@@ -114,6 +114,7 @@ between_workers(Size, Count, Receive) ->
 %% Two plain processes of Python's.
 program(Way, Size, Count) ->
     Package = filename:join(code:priv_dir(penstock), "python"),
-    Command = ["PYTHONPATH=", Package, " /usr/bin/python3 ", here(), "/shared_functions.py ", Way, " ",
+    Command = ["PYTHONPATH=", Package, " /usr/bin/python3 ", here(), "/shared_functions.py ",
+               Way, " ",
                integer_to_list(Size), " ", integer_to_list(Count)],
     list_to_float(string:trim(os:cmd(lists:flatten(Command)))).

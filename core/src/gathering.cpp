@@ -240,7 +240,7 @@ void Gathering::look() {
   if (poll(polls.data(), polls.size(), milliseconds_until(until, now)) < 0) return;
   std::uint64_t rings = 0;
   (void)!read(wake_.get(), &rings, sizeof rings);
-  const pollfd* seen = &polls[2];
+  const pollfd* seen = polls.data() + 2;
   for (std::size_t i = 0; i < guests; ++i) {
     if ((seen++)->revents != 0) hear(guests_[i]);
   }

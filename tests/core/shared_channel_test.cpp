@@ -70,7 +70,7 @@ TEST(SharedChannel, IsOneQueueForAllProcesses) {
 
 TEST(SharedChannel, ItsDomainTellsWhichThereAreAndWhoIsInIt) {
   Processes on(2);
-  std::vector<Ref<Channel>> some;
+  std::vector<Ref<Shareable>> some;
   EXPECT_EQ(on.domains[0]->list(some, 10), 1U);
   ASSERT_EQ(some.size(), 1U);
   EXPECT_EQ(some[0].get(), on.channels[0].get());
