@@ -7,10 +7,9 @@
 #include <cstdint>
 #include <exception>
 #include <iostream>
+#include <penstock/shared_channel.hpp>
 #include <span>
 #include <string>
-
-#include <penstock/shared_channel.hpp>
 
 namespace {
 

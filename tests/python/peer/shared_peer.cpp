@@ -55,8 +55,7 @@ int consume(const std::string& address) {
 }
 
 int create(const std::string& address, std::uint32_t count) {
-  const auto channel =
-      SharedChannel::create(address, {.content = SharedChannel::Content::bytes});
+  const auto channel = SharedChannel::create(address, {.content = SharedChannel::Content::bytes});
   std::cout << "created" << std::endl;
   std::cin.get();
   for (std::uint32_t i = 0; i < count; ++i) {
