@@ -22,8 +22,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import erlang
 import pytest
-from conftest import EXAMPLES
+from conftest import EXAMPLES, wait_until
 from erlang import _native
 
 from penstock import layout, looks, segments
@@ -466,8 +467,43 @@ def test_what_is_not_understood(words: tuple[str, ...]) -> None:
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    import erlang
     assert run("--version").stdout == f"penstock {erlang.__version__}\n"
+
+
+PEER = """
+import sys
+import erlang
+channel = erlang.shared_channel(sys.argv[1])
+print(channel.receive(), flush=True)
+print(channel.receive(), flush=True)
+"""
+
+
+def test_processes_without_erlang_are_seen() -> None:
+    """Both ends: this one made the channel, the other one waits for a message."""
+    address = f"@penstock-top-{os.getpid()}"
+    channel = erlang.shared_channel(address, create=True, max_size=1024)
+    with subprocess.Popen([sys.executable, "-B", "-c", PEER, address],
+                          stdout=subprocess.PIPE, text=True) as peer:
+        assert peer.stdout is not None
+        channel.send("first")
+        assert peer.stdout.readline() == "first\n"
+        found = look()
+        wait_until(lambda: look().channels[0].waiting_for_data == [1])
+        (shown,) = look().channels
+        assert (shown.messages, shown.max_size, shown.mapped_by) == (0, 1024, [
+            os.getpid(), peer.pid])
+        assert [(each.number, each.pid) for each in found.members] == [
+            (0, os.getpid()), (1, peer.pid)]
+        there = json.loads(run("top", str(peer.pid), "--once", "--json",
+                               "--interval", "0.01").stdout)
+        assert [each["pid"] for each in there["members"]] == [os.getpid(), peer.pid]
+        channel.send("second")
+        assert peer.wait(60) == 0
+    channel.send("nobody waits")
+    (shown,) = look().channels
+    assert (shown.messages, shown.waiting_for_data) == (1, [])
+    channel.close()
 
 
 # penstock doctor
