@@ -21,6 +21,8 @@ rows() ->
      {"round_trip_vm_64B", "us", fun(Context) -> round_trip(Context, #{}, 5000) end},
      {"round_trip_worker_64B", "us",
       in_worker(fun(Context) -> round_trip(Context, #{shared => true}, 5000) end)}]
+        ++ [{"worker_to_worker_16KiB_in_place", "msg/s",
+             fun(_) -> between_workers(16384, 50_000, rate_in_place) end}]
         ++ [Row || {Name, Size, Count} <- [{"64B", 64, 200_000}, {"16KiB", 16384, 50_000}],
                    Row <- [{"worker_to_worker_" ++ Name, "msg/s",
                             fun(_) -> between_workers(Size, Count) end},
@@ -95,11 +97,14 @@ round_trip(Context, Opts, Count) ->
     lists:nth(Count div 2, lists:sort(Times)).
 
 between_workers(Size, Count) ->
+    between_workers(Size, Count, rate_of).
+
+between_workers(Size, Count, Receive) ->
     [Sender, Receiver] = Contexts = [new(), new()],
     {ok, Channel} = py_byte_channel:new(#{shared => true, max_size => 1 bsl 20}),
     Test = self(),
     _ = spawn_link(fun() ->
-        Test ! {rate, py:call(Receiver, shared_functions, rate_of, [Channel, Count])}
+        Test ! {rate, py:call(Receiver, shared_functions, Receive, [Channel, Count])}
     end),
     {ok, none} = py:call(Sender, shared_functions, send_bytes, [Channel, Size, Count]),
     Rate = receive {rate, {ok, Value}} -> Value end,

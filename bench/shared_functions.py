@@ -46,6 +46,18 @@ def rate_of(ref, count):
     return measure(channel.receive_bytes, count)
 
 
+def rate_in_place(ref, count):
+    """Messages that are read where they lie: their first byte is."""
+    from erlang import ByteChannel
+    channel = ByteChannel(ref)
+
+    def receive():
+        with channel.receive_view(in_place=True) as view:
+            return view[0]
+
+    return measure(receive, count)
+
+
 def measure(receive, count):
     receive()
     start = time.perf_counter()

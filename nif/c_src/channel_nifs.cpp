@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cerrno>
 #include <cstdint>
 #include <new>
 #include <system_error>
@@ -44,7 +45,8 @@ ERL_NIF_TERM channel_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 
 namespace {
 
-/// {ok, Channel} or {error, enomem}: one that worker processes may use, too.
+/// {ok, Channel}, or {error, enomem | system_limit}: one that worker processes may use, too. It
+/// takes a descriptor.
 ERL_NIF_TERM new_shared(ErlNifEnv* env, const ERL_NIF_TERM* argv, Channel::Content content) {
   ErlNifUInt64 max_size{};
   if (enif_get_uint64(env, argv[0], &max_size) == 0 || max_size > SharedQueue::kMostSize) {
@@ -56,8 +58,10 @@ ERL_NIF_TERM new_shared(ErlNifEnv* env, const ERL_NIF_TERM* argv, Channel::Conte
     VmDomain& vm = vm_domain(self.pid);
     Ref<Channel> channel = SharedQueue::create(vm.domain, vm.porter, max_size, content);
     return make_ok(env, Resource<ChannelResource>::make(std::move(channel)).term(env));
-  } catch (const std::system_error&) {
-    return make_error(env, atoms().enomem);
+  } catch (const std::system_error& error) {
+    const int number = error.code().value();
+    const bool is_limit = number == EMFILE || number == ENFILE;
+    return make_error(env, is_limit ? atoms().system_limit : atoms().enomem);
   }
 }
 

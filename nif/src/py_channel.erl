@@ -34,8 +34,9 @@
 new() ->
     py_nif:channel_new(0).
 
-%% @doc Makes a channel. Fails with `badarg' for a wrong option.
--spec new(opts()) -> {ok, channel()} | {error, enomem}.
+%% @doc Makes a channel. Fails with `badarg' for a wrong option. `{error, system_limit}': a shared
+%% one takes a descriptor, and there is none left.
+-spec new(opts()) -> {ok, channel()} | {error, enomem | system_limit}.
 new(Opts) when is_map(Opts) ->
     case py_bytes:is_shared(Opts) of
         true -> py_nif:channel_new_shared(py_bytes:max_size(Opts));

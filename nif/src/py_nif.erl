@@ -88,7 +88,8 @@
 -spec channel_new(MaxSize :: non_neg_integer()) -> {ok, channel()} | {error, enomem}.
 channel_new(_MaxSize) -> erlang:nif_error(not_loaded).
 
--spec channel_new_shared(MaxSize :: non_neg_integer()) -> {ok, channel()} | {error, enomem}.
+-spec channel_new_shared(MaxSize :: non_neg_integer()) ->
+    {ok, channel()} | {error, enomem | system_limit}.
 channel_new_shared(_MaxSize) -> erlang:nif_error(not_loaded).
 
 %% @doc See {@link py_channel:send/2}.
@@ -150,7 +151,8 @@ cancel_wait(_Waiter) -> erlang:nif_error(not_loaded).
 -spec byte_channel_new(MaxSize :: non_neg_integer()) -> {ok, channel()} | {error, enomem}.
 byte_channel_new(_MaxSize) -> erlang:nif_error(not_loaded).
 
--spec byte_channel_new_shared(MaxSize :: non_neg_integer()) -> {ok, channel()} | {error, enomem}.
+-spec byte_channel_new_shared(MaxSize :: non_neg_integer()) ->
+    {ok, channel()} | {error, enomem | system_limit}.
 byte_channel_new_shared(_MaxSize) -> erlang:nif_error(not_loaded).
 
 %% @doc See {@link py_byte_channel:send/2}.

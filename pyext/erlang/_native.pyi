@@ -122,24 +122,20 @@ class Channel(AsyncIterator[Any]):
         """Take the oldest message; block until there is one, without the GIL.
 
         timeout is in seconds, timeout_ms in milliseconds (negative: none). Raises ChannelClosed
-        once the channel is closed and drained, TimeoutError.
-        """
+        once the channel is closed and drained, TimeoutError."""
     def try_receive(self) -> Any:
         """Take the oldest message, or return None if there is none.
 
-        Never blocks; raises ChannelClosed.
-        """
+        Never blocks; raises ChannelClosed."""
     def async_receive(self) -> ReceiveAwaitable[Any]:
         """Take the oldest message; a coroutine that waits on the running asyncio loop.
 
-        Cancelling it loses no message. Raises ChannelClosed.
-        """
+        Cancelling it loses no message. Raises ChannelClosed."""
     def send(self, term: Any, timeout: float | None = None) -> None:
         """Queue a term; block while the channel is full, without the GIL.
 
         timeout is in seconds. Raises ChannelClosed, TimeoutError, ValueError if the term is larger
-        than max_size, TypeError if it cannot be converted.
-        """
+        than max_size, TypeError if it cannot be converted."""
     def try_send(self, term: Any, /) -> bool:
         """Queue a term and return True, or False if the channel is full. Never blocks."""
     def close(self) -> None:
@@ -168,8 +164,7 @@ class PyBuffer(Iterator[bytes]):
     at that moment, takes nothing, and stays valid. Iterating takes lines.
 
     Reading methods raise BufferAborted or BodyTruncated when they need bytes that will never come,
-    and then take nothing.
-    """
+    and then take nothing."""
 
     @property
     def closed(self) -> bool:
@@ -178,8 +173,7 @@ class PyBuffer(Iterator[bytes]):
         """Take size bytes, or everything to the end if size is negative or None; b'' is the end.
 
         Blocks without the GIL. If the length of the whole is not known, a sized read returns what
-        is there, one byte at least.
-        """
+        is there, one byte at least."""
     def read1(self, size: SupportsIndex | None = -1) -> bytes:
         """Take at most size bytes of what is there; block only while that is nothing."""
     def read_nonblock(self, size: SupportsIndex | None = -1) -> bytes:
@@ -197,8 +191,7 @@ class PyBuffer(Iterator[bytes]):
     def aread(self, size: SupportsIndex | None = -1) -> Coroutine[Any, Any, bytes]:
         """read() as a coroutine that waits on the running asyncio loop.
 
-        Cancelling it loses nothing.
-        """
+        Cancelling it loses nothing."""
     def aread1(self, size: SupportsIndex | None = -1) -> Coroutine[Any, Any, bytes]:
         """read1() as a coroutine."""
     def areadline(self, size: SupportsIndex | None = -1) -> Coroutine[Any, Any, bytes]:
@@ -210,8 +203,7 @@ class PyBuffer(Iterator[bytes]):
     def at_eof(self) -> bool:
         """Whether everything has been read, and no more will come.
 
-        Raises as read() if the writer gave up and nothing is left.
-        """
+        Raises as read() if the writer gave up and nothing is left."""
     def seek(self, offset: SupportsIndex, whence: SupportsIndex | None = 0) -> int:
         """Go to a position that has been written (and is retained), and return it.
 
@@ -227,8 +219,7 @@ class PyBuffer(Iterator[bytes]):
     ) -> int:
         """Return where sub, bytes or a byte's number, is first found in what is there, or -1.
 
-        All places are relative to the read position. Never blocks.
-        """
+        All places are relative to the read position. Never blocks."""
     def readable(self) -> bool:
         """True."""
     def writable(self) -> bool:
@@ -265,8 +256,7 @@ class ByteView:
     """Bytes of a message, read-only, with the buffer protocol.
 
     The memory lives until the last view of it and the last memoryview go. A slice shares it if it
-    is at least 4 KiB and a quarter of what it keeps alive; other slices are copies.
-    """
+    is at least 4 KiB and a quarter of what it keeps alive; other slices are copies."""
 
     def __len__(self) -> int: ...
     @overload
@@ -285,8 +275,7 @@ class ByteView:
     def release(self) -> None:
         """Give the memory up. Raises BufferError while memoryviews of it exist.
 
-        Afterwards every use of the contents raises ValueError.
-        """
+        Afterwards every use of the contents raises ValueError."""
     def __enter__(self) -> ByteView: ...
     def __exit__(
         self,
@@ -313,13 +302,11 @@ class ByteChannel(AsyncIterator[bytes]):
         """Take the oldest message; block until there is one, without the GIL.
 
         timeout is in seconds, timeout_ms in milliseconds (negative: none). Raises
-        ByteChannelClosed once the channel is closed and drained, TimeoutError.
-        """
+        ByteChannelClosed once the channel is closed and drained, TimeoutError."""
     def try_receive_bytes(self) -> bytes | None:
         """Take the oldest message, or return None if there is none.
 
-        Never blocks; raises ByteChannelClosed.
-        """
+        Never blocks; raises ByteChannelClosed."""
     def receive_many(
         self,
         max_count: int = 64,
@@ -328,8 +315,7 @@ class ByteChannel(AsyncIterator[bytes]):
         timeout_ms: float | None = None,
     ) -> list[bytes]:
         """Block for one message as receive_bytes() does, then take what else is queued, max_count
-        messages at most. Return a list of at least one.
-        """
+        messages at most. Return a list of at least one."""
     def receive_view(
         self,
         timeout: float | None = None,
@@ -342,8 +328,7 @@ class ByteChannel(AsyncIterator[bytes]):
     def async_receive_bytes(self) -> ReceiveAwaitable[bytes]:
         """Take the oldest message; a coroutine that waits on the running asyncio loop.
 
-        Cancelling it loses no message. Raises ByteChannelClosed.
-        """
+        Cancelling it loses no message. Raises ByteChannelClosed."""
     def async_receive_view(self, *, in_place: bool = False) -> ReceiveAwaitable[ByteView]:
         """As async_receive_bytes(), but return a ByteView, as receive_view() does."""
     def send_bytes(self, data: _BytesLike, timeout: float | None = None) -> bool:
@@ -351,22 +336,19 @@ class ByteChannel(AsyncIterator[bytes]):
 
         data is bytes, or bytes-like and C-contiguous; bytes of 8 KiB or more are not copied.
         timeout is in seconds. Raises ByteChannelClosed, TimeoutError, ValueError if data is larger
-        than max_size, TypeError.
-        """
+        than max_size, TypeError."""
     def try_send_bytes(self, data: _BytesLike, /) -> bool:
         """Queue one message and return True, or False if the channel is full. Never blocks."""
     def send_many(self, chunks: Iterable[_BytesLike], timeout: float | None = None) -> int:
         """Queue each element of an iterable as send_bytes() does, and return how many there were.
 
         timeout is for all together. Whatever exception ends it early (of this channel or of
-        chunks) has an attribute sent: the number of messages queued before, which stay queued.
-        """
+        chunks) has an attribute sent: the number of messages queued before, which stay queued."""
     def close(self) -> None:
         """Refuse further messages and wake everybody who waits. Idempotent."""
     def info(self) -> _ByteChannelInfo:
         """Return {'size': bytes queued, 'max_size': bytes or 0, 'closed': bool, 'pinned': bytes of
-        large binaries that queued messages and views keep alive}.
-        """
+        large binaries that queued messages and views keep alive}."""
     def __iter__(self) -> ChannelIterator[bytes]: ...
     def __aiter__(self) -> ByteChannel: ...
     def __anext__(self) -> ReceiveAwaitable[bytes]: ...
@@ -442,15 +424,13 @@ def consume_time_slice(percent: int, /) -> bool:
 def send(pid: Pid, term: Any, /) -> None:
     """Send a term to an Erlang process. Never blocks.
 
-    Raises ProcessError if there is no such process, TypeError if term cannot be converted.
-    """
+    Raises ProcessError if there is no such process, TypeError if term cannot be converted."""
 
 def reply(pid: Pid, term: Any, /) -> bool:
     """Send an answer to an Erlang process and return True.
 
     As send, but a str that is the first element of a tuple arrives as an atom:
-    reply(pid, ('result', 1)) is received as {result, 1}.
-    """
+    reply(pid, ('result', 1)) is received as {result, 1}."""
 
 def whereis(name: str | bytes | Atom, /) -> Pid | None:
     """Return the pid registered under name, or None."""

@@ -96,8 +96,10 @@ def steps() -> list[Step]:
                  "bench-calls"),
         _program("escript", "processes.escript", "Python in another process beside a port",
                  "bench-tasks"),
-        _program("/usr/bin/python3", "wsgi.py", "a WSGI application beside gunicorn and uWSGI",
+        _program("escript", "shared.escript", "streams between processes beside ZeroMQ and pipes",
                  "bench-processes"),
+        _program("/usr/bin/python3", "wsgi.py", "a WSGI application beside gunicorn and uWSGI",
+                 "bench-shared"),
         _program("/usr/bin/python3", "loop.py", "ErlangEventLoop beside asyncio and uvloop",
                  "bench-wsgi"),
     ]

@@ -33,12 +33,12 @@ groups() ->
      {ends, [],
       [a_crash_is_an_error, each_call_fails_when_it_is_killed, it_stops, it_stops_what_runs,
        a_stopped_process_is_killed, it_ends_with_its_owner, kills_at_any_moment,
-       it_ends_with_the_vm, it_scribbles]}].
+       they_end_with_the_vm, descriptors_run_out, it_scribbles]}].
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(penstock),
     ok = prepare(Config),
-    [{counters, py_nif:debug_counters()}, {fds, fds()} | Config].
+    [{counters, py_nif:debug_counters()}, {fds, fds()}, {maps, maps()} | Config].
 
 end_per_suite(Config) ->
     eventually:counters_return_to(?config(counters, Config)),
@@ -478,19 +478,64 @@ until_down(Context, Number, Large) ->
         {error, {Reason, _}} when Reason =:= worker_down; Reason =:= context_died -> Result
     end.
 
-it_ends_with_the_vm(_) ->
-    {ok, Peer, _} = peer:start(#{connection => standard_io}),
-    %% Plain, whatever this VM is.
+%% Whatever they do: within a second, says the kernel, which kills them.
+they_end_with_the_vm(_) ->
+    [begin
+         Peer = peer(#{}),
+         Contexts = [element(2, {ok, _} = peer:call(Peer, py_context, new, [#{mode => process}],
+                                                    60000)) || _ <- lists:seq(1, 4)],
+         Pids = [element(2, {ok, _} = peer:call(Peer, py_context, os_pid, [Context]))
+                 || Context <- Contexts],
+         [peer:cast(Peer, py, exec, [Context, <<"while True: pass">>])
+          || Context <- tl(Contexts)],
+         signal("STOP", lists:last(Pids)),
+         ?assertEqual(Pids, [Pid || Pid <- Pids, is_running(Pid)]),
+         kill(list_to_integer(peer:call(Peer, os, getpid, []))),
+         eventually:true(fun() -> not lists:any(fun is_running/1, Pids) end),
+         exit(Peer, kill)
+     end || _ <- lists:seq(1, 2)].
+
+%% An error says so, and what was begun is given back.
+descriptors_run_out(_) ->
+    Peer = peer(#{exec => {"/bin/sh", ["-c", "ulimit -n 100; exec erl \"$@\"", "sh"]}}),
+    ?assertEqual(ok, peer:call(Peer, ?MODULE, run_out, [], 60000)),
+    ok = peer:stop(Peer).
+
+run_out() ->
+    ok = use_a_process(),  % Loads code, which takes descriptors, too.
+    [begin
+         [ok] = eventually:workers([eventually:worker(fun() -> take_all([]) end)], taken),
+         eventually:true(fun() ->
+                             [erlang:garbage_collect(Process) || Process <- processes()],
+                             element(1, py_channel:new(#{shared => true})) =:= ok
+                         end)
+     end || _ <- lists:seq(1, 3)],
+    use_a_process().
+
+use_a_process() ->
+    {ok, Context} = py_context:new(#{mode => process}),
+    {ok, 2} = py:eval(Context, <<"1 + 1">>),
+    py_context:stop(Context).
+
+take_all(Channels) ->
+    case py_channel:new(#{shared => true}) of
+        {ok, Channel} ->
+            take_all([Channel | Channels]);
+        {error, Reason} ->
+            ?assertEqual(system_limit, Reason),
+            {error, {python, Message}} = py_context:new(#{mode => process}),
+            ?assertMatch({_, _}, binary:match(Message, <<"Too many open files">>)),
+            ?assert(length(Channels) > 10),
+            ok
+    end.
+
+%% A VM of its own, plain, whatever this one is.
+peer(Opts) ->
+    {ok, Peer, _} = peer:start(Opts#{connection => standard_io}),
     ok = peer:call(Peer, code, add_paths, [code:get_path()]),
     true = peer:call(Peer, os, putenv, ["PENSTOCK_PRIV", py_deadlock_SUITE:plain_priv()]),
     {ok, _} = peer:call(Peer, application, ensure_all_started, [penstock], 60000),
-    {ok, Context} = peer:call(Peer, py_context, new, [#{mode => process}], 60000),
-    {ok, Pid} = peer:call(Peer, py_context, os_pid, [Context]),
-    Vm = peer:call(Peer, os, getpid, []),
-    ?assert(is_running(Pid)),
-    kill(list_to_integer(Vm)),
-    eventually:true(fun() -> not is_running(Pid) end),
-    exit(Peer, kill).
+    Peer.
 
 %% Whatever it writes into the memory that it shares with us, we go on.
 it_scribbles(Config) ->
@@ -509,7 +554,8 @@ nothing_is_left(Config) ->
     eventually:true(fun() ->
                         [erlang:garbage_collect(Process) || Process <- processes()],
                         fds() =:= ?config(fds, Config) orelse fds()
-                    end).
+                    end),
+    eventually:equal(?config(maps, Config), fun maps/0).
 
 %% Helpers
 
@@ -582,6 +628,11 @@ workers() ->
              binary:match(Words, <<"erlang.worker">>) =/= nomatch,
              {ok, Status} <- [file:read_file("/proc/" ++ Name ++ "/status")],
              binary:match(Status, iolist_to_binary(["PPid:\t", os:getpid(), "\n"])) =/= nomatch].
+
+%% Mappings of memory that others have, too.
+maps() ->
+    {ok, Maps} = file:read_file("/proc/self/maps"),
+    length(binary:matches(Maps, <<"/memfd:penstock">>)).
 
 %% Memory, sockets and descriptors of processes.
 fds() ->

@@ -32,7 +32,8 @@ groups() ->
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(penstock),
     ok = py_process_SUITE:prepare(Config),
-    [{counters, py_nif:debug_counters()}, {fds, py_process_SUITE:fds()} | Config].
+    [{counters, py_nif:debug_counters()}, {fds, py_process_SUITE:fds()},
+     {maps, py_process_SUITE:maps()} | Config].
 
 end_per_suite(Config) ->
     eventually:counters_return_to(?config(counters, Config)),
@@ -472,7 +473,8 @@ nothing_is_left(Config) ->
                         [erlang:garbage_collect(Process) || Process <- processes()],
                         py_process_SUITE:fds() =:= ?config(fds, Config)
                             orelse py_process_SUITE:fds()
-                    end).
+                    end),
+    eventually:equal(?config(maps, Config), fun py_process_SUITE:maps/0).
 
 %% Helpers
 

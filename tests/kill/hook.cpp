@@ -33,7 +33,7 @@ std::vector<Range> shared_ranges() {
   std::vector<Range> found;
   std::ifstream maps("/proc/self/maps");
   for (std::string line; std::getline(maps, line);) {
-    if (line.find("memfd:penstock ") == std::string::npos) continue;
+    if (line.find("memfd:penstock") == std::string::npos) continue;
     Range range{};
     if (std::sscanf(line.c_str(), "%lx-%lx", &range.from, &range.to) == 2) found.push_back(range);
   }

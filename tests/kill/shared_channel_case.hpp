@@ -54,6 +54,7 @@ class SharedChannelCase {
     }
     bury();
   }
+  void kill_victim() { victim_->send_signal(SIGKILL); }
   /// Whether the victim got as far as its access.
   [[nodiscard]] bool has_met() const { return has_met_; }
 

@@ -51,6 +51,7 @@ class Coverage {
   void conclude() {
     for (const Way way : kAllWays) {
       const One& one = of(way);
+      if (one.victims == 0) continue;
       std::printf("%s at %zu of %zu places, %lu victims\n", name_of(way), one.met.size(),
                   one.seen.size(), static_cast<unsigned long>(one.victims));
       for (const auto& [place, often] : one.seen) {

@@ -109,6 +109,7 @@ class Victim {
 };
 
 std::size_t small(std::uint64_t index) { return 8 + index * 300; }
+std::size_t mixed(std::uint64_t index) { return 8 + index * 37 % 900; }
 std::size_t kilobyte(std::uint64_t /*index*/) { return 1000; }
 /// Records of several blocks, until the ring comes round.
 std::size_t large(std::uint64_t index) { return 66'000 + index * 30'000; }
@@ -118,6 +119,7 @@ std::size_t in_place(std::uint64_t /*index*/) { return 10'000; }
 
 constexpr Script kScripts[] = {
     {"send", 1024, 3, small},
+    {"send_for_ever", 1024, ~std::uint64_t{0}, mixed},
     {"send_large", 150'000, 3, large},
     {"send_last", 1024, 3, small},
     {"send_full", 1024, 3, kilobyte},
