@@ -23,7 +23,8 @@ groups() ->
        a_process_that_is_started_again, shared_channels, what_is_kept_alive, many_look_at_once,
        without_the_application]},
      {top, [],
-      [what_passes, channels_under_traffic, a_full_channel, who_waits, read_in_place, a_buffer, a_channel_that_is_closed,
+      [what_passes, channels_under_traffic, a_full_channel, who_waits, read_in_place, a_buffer,
+       a_channel_that_is_closed,
        a_link_that_is_full, what_the_vm_counts, a_worker_process, the_only_node,
        it_leaves_nothing]}].
 

@@ -367,8 +367,8 @@ def test_top_shows_this_process(channel: Memory) -> None:
     tail(channel, 1, 1, 1)
     done = run("top", str(os.getpid()), "--once", "--interval", "0.01")
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(rf"^ *{channel.descriptor} +terms +2% +0 +1 +0 +0 +0 +0 +- +- +-$", done.stdout,
-                     re.MULTILINE)
+    assert re.search(rf"^ *{channel.descriptor} +terms +2% +0 +1 +0 +0 +0 +0 +- +- +-$",
+                     done.stdout, re.MULTILINE)
 
 
 def test_top_in_json_goes_on(channel: Memory) -> None:
