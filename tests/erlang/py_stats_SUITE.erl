@@ -33,7 +33,7 @@ init_per_suite(Config) ->
     ok = py_process_SUITE:prepare(Config),
     {ok, Python} = py:eval(<<"__import__('sys').executable">>),
     [{python, binary_to_list(Python)}, {counters, py_nif:debug_counters()},
-     {fds, py_process_SUITE:fds()} | Config].
+     {fds, py_process_SUITE:fds()}, {maps, py_process_SUITE:maps()} | Config].
 
 end_per_suite(Config) ->
     eventually:counters_return_to(?config(counters, Config)),
