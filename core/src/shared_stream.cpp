@@ -256,8 +256,8 @@ void SharedStream::end_turn(std::uint32_t reader) noexcept {
 StreamStore::Turn SharedStream::take_turn(std::uint64_t* position) noexcept {
   if (is_our_turn_) return Turn::ours;
   std::uint32_t nobody = 0;
-  if (!is_usable() || !header().reader.compare_exchange_strong(
-                                   nobody, self(), order::acquire("D9"), order::relaxed)) {
+  if (!is_usable() || !header().reader.compare_exchange_strong(nobody, self(), order::acquire("D9"),
+                                                               order::relaxed)) {
     return Turn::others;
   }
   is_our_turn_ = true;

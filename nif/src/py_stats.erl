@@ -9,11 +9,11 @@
 %% `contexts': of the default pool, of loops, and others. `loops': as {@link
 %% py_event_loop_pool:get_stats/0}, and which run.
 %%
-%% `shared_channels' and `shared_buffers' of `shared_count' that there are, at most 1000. Of what only this VM has there
-%% are numbers: `channels' that Erlang refers to, shared ones among them; `buffers'; `waiters',
-%% processes of Erlang that wait for a channel or a buffer; `event_loops' of `py_nif';
-%% `interpreters' of `owngil' contexts; `calls' that exist, those that were answered and not yet
-%% collected among them.
+%% `shared_channels' and `shared_buffers' of `shared_count' that there are, at most 1000. Of what
+%% only this VM has there are numbers: `channels' that Erlang refers to, shared ones among them;
+%% `buffers'; `waiters', processes of Erlang that wait for a channel or a buffer; `event_loops' of
+%% `py_nif'; `interpreters' of `owngil' contexts; `calls' that exist, those that were answered and
+%% not yet collected among them.
 %%
 %% `shared_bytes' of memory that other processes map, or can. `pinned_bytes' of large binaries that
 %% queues and Python keep alive, and of Python's bytes that Erlang does. `atoms_created' by Python,
@@ -45,8 +45,8 @@
                         has_more := boolean()}.
 
 %% `descriptor': by which `penstock top' calls it. `size' of `capacity' bytes are taken, `pinned'
-%% of them by messages that some process reads where they lie. `waiting_*': those in this VM, and one for each other process where
-%% somebody waits.
+%% of them by messages that some process reads where they lie. `waiting_*': those in this VM, and
+%% one for each other process where somebody waits.
 -type channel_stats() :: #{descriptor := integer(), content := terms | bytes,
                            size := non_neg_integer(), capacity := pos_integer(),
                            max_size := pos_integer(), closed := boolean(),

@@ -149,7 +149,8 @@ def report(look: Look, *, busiest_first: bool = False) -> list[str]:
         lines.append("   ".join(
             f"{name.replace('_', ' ')} {(size if name == 'pinned_bytes' else number)(count)}"
             for name, count in look.node.items()))
-    for part in (_channels(look, busiest_first), _buffers(look.buffers), _links(look.links), _members(look),
+    for part in (_channels(look, busiest_first), _buffers(look.buffers), _links(look.links),
+                 _members(look),
                  [f"descriptor {other.descriptor}, {other.name}: {other.problem or 'not known'}"
                   for other in look.others]):
         if part:
@@ -165,8 +166,8 @@ def _channels(look: Look, busiest_first: bool) -> list[str]:
         order = lambda channel: -(channel.rates.in_bytes + channel.rates.out_bytes
                                   if channel.rates else 0)
     return table(
-        ("channel", "", "fill", "pinned", "messages", "in/s", "out/s", "in B/s", "out B/s", "receive",
-         "room", "senders", "state"),
+        ("channel", "", "fill", "pinned", "messages", "in/s", "out/s", "in B/s", "out B/s",
+         "receive", "room", "senders", "state"),
         [(str(each.descriptor), each.content, f"{100 * each.fill:.0f}%", size(each.pinned),
           ("" if each.messages_are_exact else "~") + number(each.messages),
           *_rates(each.rates),

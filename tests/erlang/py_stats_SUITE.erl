@@ -23,7 +23,8 @@ groups() ->
        a_process_that_is_started_again, shared_channels, what_is_kept_alive, many_look_at_once,
        without_the_application]},
      {top, [],
-      [what_passes, channels_under_traffic, a_full_channel, who_waits, read_in_place, a_buffer, a_channel_that_is_closed,
+      [what_passes, channels_under_traffic, a_full_channel, who_waits, read_in_place, a_buffer,
+       a_channel_that_is_closed,
        a_link_that_is_full, what_the_vm_counts, a_worker_process, the_only_node,
        it_leaves_nothing]}].
 
@@ -32,7 +33,7 @@ init_per_suite(Config) ->
     ok = py_process_SUITE:prepare(Config),
     {ok, Python} = py:eval(<<"__import__('sys').executable">>),
     [{python, binary_to_list(Python)}, {counters, py_nif:debug_counters()},
-     {fds, py_process_SUITE:fds()} | Config].
+     {fds, py_process_SUITE:fds()}, {maps, py_process_SUITE:maps()} | Config].
 
 end_per_suite(Config) ->
     eventually:counters_return_to(?config(counters, Config)),

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make install`: the command `penstock`, the packages and the C++ library below a prefix, which may be moved."""
+"""`make install`: the command `penstock`, the packages and the C++ library below a prefix, which
+may be moved."""
 
 import json
 import os

@@ -22,8 +22,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import erlang
 import pytest
-from conftest import EXAMPLES
+from conftest import EXAMPLES, wait_until
 from erlang import _native
 
 from penstock import layout, looks, segments
@@ -366,8 +367,8 @@ def test_top_shows_this_process(channel: Memory) -> None:
     tail(channel, 1, 1, 1)
     done = run("top", str(os.getpid()), "--once", "--interval", "0.01")
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(rf"^ *{channel.descriptor} +terms +2% +0 +1 +0 +0 +0 +0 +- +- +-$", done.stdout,
-                     re.MULTILINE)
+    assert re.search(rf"^ *{channel.descriptor} +terms +2% +0 +1 +0 +0 +0 +0 +- +- +-$",
+                     done.stdout, re.MULTILINE)
 
 
 def test_top_in_json_goes_on(channel: Memory) -> None:
@@ -466,8 +467,43 @@ def test_what_is_not_understood(words: tuple[str, ...]) -> None:
 
 
 def test_the_version_is_that_of_the_package() -> None:
-    import erlang
     assert run("--version").stdout == f"penstock {erlang.__version__}\n"
+
+
+PEER = """
+import sys
+import erlang
+channel = erlang.shared_channel(sys.argv[1])
+print(channel.receive(), flush=True)
+print(channel.receive(), flush=True)
+"""
+
+
+def test_processes_without_erlang_are_seen() -> None:
+    """Both ends: this one made the channel, the other one waits for a message."""
+    address = f"@penstock-top-{os.getpid()}"
+    channel = erlang.shared_channel(address, create=True, max_size=1024)
+    with subprocess.Popen([sys.executable, "-B", "-c", PEER, address],
+                          stdout=subprocess.PIPE, text=True) as peer:
+        assert peer.stdout is not None
+        channel.send("first")
+        assert peer.stdout.readline() == "first\n"
+        # Who made it is in there more than once.
+        (number,) = {each.number for each in look().members if each.pid == peer.pid}
+        assert {each.pid for each in look().members} == {os.getpid(), peer.pid}
+        wait_until(lambda: look().channels[0].waiting_for_data == [number])
+        (shown,) = look().channels
+        assert (shown.messages, shown.max_size, shown.mapped_by) == (0, 1024, [
+            os.getpid(), peer.pid])
+        there = json.loads(run("top", str(peer.pid), "--once", "--json",
+                               "--interval", "0.01").stdout)
+        assert {each["pid"] for each in there["members"]} == {os.getpid(), peer.pid}
+        channel.send("second")
+        assert peer.wait(60) == 0
+    channel.send("nobody waits")
+    (shown,) = look().channels
+    assert (shown.messages, shown.waiting_for_data) == (1, [])
+    channel.close()
 
 
 # penstock doctor
