@@ -56,6 +56,7 @@ class Victim {
   void receive_in_place() {
     Message held[2];
     receive_one(0, held[0]);
+    if (bytes::view(held[0]).pinned == nullptr) report_.failures.fetch_add(1);
     receive_one(1, held[1]);
     drop(0, held[0]);
     receive_one(2, held[0]);
@@ -152,8 +153,9 @@ int victim_main(int count, char** words) {
   if (name.starts_with("link_")) link_victim(name, report, target, fate);
   const Script* const script = script_named(words[0]);
   if (script == nullptr) return 2;
-  const SharedShape shape{std::strtoull(words[6], nullptr, 10), script->max_size,
-                          static_cast<std::uint32_t>(Channel::Content::bytes)};
+  const SharedShape shape{.capacity = std::strtoull(words[6], nullptr, 10),
+                          .max_size = script->max_size,
+                          .content = SharedShape::kBytes};
   const Ref<Domain> domain = Domain::join(kFirstDescriptor, number);
   Ref<Channel> channel =
       SharedQueue::attach(domain, porter(), SharedQueue::map(kSecondDescriptor, shape), shape);
