@@ -32,15 +32,15 @@ groups() ->
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(penstock),
-    ok = py_process_SUITE:shared_once(),
-    [{counters, py_nif:debug_counters()}, {fds, py_process_SUITE:fds()} | Config].
+    ok = py_process_case:shared_once(),
+    [{counters, py_nif:debug_counters()}, {fds, py_process_case:fds()} | Config].
 
 end_per_suite(_Config) ->
     ok = application:stop(penstock).
 
 %% A sanitizer's shadow is memory, too.
 init_per_group(memory_limit, Config) ->
-    case py_process_SUITE:preload() of
+    case py_process_case:preload() of
         [] -> Config;
         _ -> {skip, "not with sanitizers"}
     end;
@@ -51,9 +51,9 @@ end_per_group(_Group, _Config) ->
     ok.
 
 end_per_testcase(_Case, _Config) ->
-    [py_context:stop(Context) || Context <- py_process_SUITE:contexts()],
+    [py_context:stop(Context) || Context <- py_process_case:contexts()],
     _ = py:unregister_function(process_wait),
-    eventually:equal([], fun py_process_SUITE:workers/0),
+    eventually:equal([], fun py_process_case:workers/0),
     eventually:silence().
 
 wrong_values(_) ->
@@ -130,7 +130,7 @@ it_stops_for_good(Config) ->
     eventually:waiting_for_answers([Call]),
     ok = py_context:stop(Context),
     [{error, _}] = eventually:workers([Call], calls),
-    eventually:true(fun() -> not py_process_SUITE:is_running(Pid) end),
+    eventually:true(fun() -> not py_process_case:is_running(Pid) end),
     ?assertEqual(error, py_context:mode(Context)),
     ?assertEqual([], [Row || Row <- ets:tab2list(py_contexts), mentions(Context, Row)]).
 
@@ -215,7 +215,7 @@ a_killed_context_is_gone(Config) ->
     Other = permanent(Config),
     Pid = os_pid(Other),
     [eventually:dead(Each) || Each <- [Context, Other]],
-    eventually:true(fun() -> not py_process_SUITE:is_running(Pid) end),
+    eventually:true(fun() -> not py_process_case:is_running(Pid) end),
     eventually:equal([], fun() ->
                              [Row || Row <- ets:tab2list(py_contexts), Each <- [Context, Other],
                                      mentions(Each, Row)]
@@ -244,7 +244,7 @@ a_timeout_kills_code_that_cannot_be_interrupted(Config) ->
 
 a_timeout_kills_one_that_is_stopped(Config) ->
     Context = new(Config, #{on_timeout => kill, restart => permanent}),
-    py_process_SUITE:signal("STOP", os_pid(Context)),
+    py_process_case:signal("STOP", os_pid(Context)),
     ?assertEqual({error, timeout}, py:call(Context, os, getpid, [], #{timeout => 50})),
     ?assertMatch({ok, _}, py:call(Context, os, getpid, [], #{timeout => 20000})).
 
@@ -321,7 +321,7 @@ a_request_that_is_too_large(Config) ->
 
 nothing_is_left(Config) ->
     eventually:counters_return_to(?config(counters, Config)),
-    py_process_SUITE:nothing_is_left(Config).
+    py_process_case:nothing_is_left(Config).
 
 %% Steps
 
@@ -329,10 +329,10 @@ permanent(Config) ->
     new(Config, #{restart => permanent}).
 
 new(Config, Opts) ->
-    py_process_SUITE:new(Config, Opts).
+    py_process_case:new(Config, Opts).
 
 opts(_Config, Opts) ->
-    Opts#{mode => process, env => py_process_SUITE:preload()}.
+    Opts#{mode => process, env => py_process_case:preload()}.
 
 %% A context whose process was killed, and whose directory is gone.
 unable_to_start(Config) ->
@@ -362,7 +362,7 @@ os_pid(Context) ->
 %% And returns when that has been noticed.
 kill(Context) ->
     Pid = os_pid(Context),
-    py_process_SUITE:kill(Pid),
+    py_process_case:kill(Pid),
     eventually:true(fun() -> py_context:os_pid(Context) =/= {ok, Pid} end).
 
 mentions(Context, {{_About, Context}, _}) -> true;

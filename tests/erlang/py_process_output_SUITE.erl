@@ -35,8 +35,8 @@ init_per_suite(Config) ->
     #{level := Level} = logger:get_primary_config(),
     ok = logger:set_primary_config(level, all),
     {ok, _} = application:ensure_all_started(penstock),
-    ok = py_process_SUITE:shared_once(),
-    [{level, Level}, {fds, py_process_SUITE:fds()} | Config].
+    ok = py_process_case:shared_once(),
+    [{level, Level}, {fds, py_process_case:fds()} | Config].
 
 end_per_suite(Config) ->
     ok = application:stop(penstock),
@@ -46,16 +46,16 @@ init_per_testcase(nothing_is_left, Config) ->
     Config;
 init_per_testcase(_Case, Config) ->
     {ok, _} = application:ensure_all_started(penstock),
-    ok = py_process_SUITE:shared_once(),
-    Context = py_process_SUITE:new(Config),
+    ok = py_process_case:shared_once(),
+    Context = py_process_case:new(Config),
     [{context, Context}, {leader, fake_leader:start()} | Config].
 
 end_per_testcase(nothing_is_left, _Config) ->
     ok;
 end_per_testcase(_Case, Config) ->
     fake_leader:stop(?config(leader, Config)),
-    [py_context:stop(Context) || Context <- py_process_SUITE:contexts()],
-    eventually:equal([], fun py_process_SUITE:workers/0),
+    [py_context:stop(Context) || Context <- py_process_case:contexts()],
+    eventually:equal([], fun py_process_case:workers/0),
     eventually:silence().
 
 %% Text
@@ -183,7 +183,7 @@ who_has_printed_has_been_read(Config) ->
 
 two_processes_wait_side_by_side(Config) ->
     Leader = ?config(leader, Config),
-    Other = py_process_SUITE:new(Config),
+    Other = py_process_case:new(Config),
     fake_leader:mute(Leader),
     Printers = [fake_leader:adopt(Leader, fun() -> py:call(Context, output_cases, print_much,
                                                            [30000]) end)
@@ -220,7 +220,7 @@ a_killed_process_waits_for_nobody(Config) ->
     Printer = fake_leader:adopt(Leader, fun() -> call(Config, print_for_ever, []) end),
     py_output_SUITE:until_python_waits(),
     {ok, OsPid} = py_context:os_pid(?config(context, Config)),
-    py_process_SUITE:kill(OsPid),
+    py_process_case:kill(OsPid),
     ?assertEqual([{error, {worker_down, {signal, 9}}}], eventually:workers([Printer], printing)),
     %% What waits in line for room arrives, and nothing waits any more.
     fake_leader:speak(Leader),
@@ -242,7 +242,7 @@ a_killed_py_output_is_replaced(Config) ->
     eventually:dead(Old),
     eventually:true(fun() -> is_pid(whereis(py_output)) andalso py:contexts_started() end),
     %% The tree has started anew, and its contexts with it.
-    Context = py_process_SUITE:new(Config),
+    Context = py_process_case:new(Config),
     ok = in_group(Config, fun() -> py:exec(Context, "print('after')") end),
     ?assertEqual(<<"after\n">>, text(Config)).
 
@@ -254,7 +254,7 @@ a_child_by_fork_has_no_erlang(Config) ->
 what_is_no_output_ends_the_process(Config) ->
     Output = whereis(py_output),
     [begin
-         Context = py_process_SUITE:new(Config),
+         Context = py_process_case:new(Config),
          ?assertEqual({error, {worker_down, corrupt}},
                       py:exec(Context, ["from erlang import _output, atom\n"
                                         "_output.send(", Message, ")\n"
@@ -283,7 +283,7 @@ nothing_is_redirected_if_told_so(Config) ->
     Before = [{Name, application:get_env(penstock, Name, true)} || {Name, _} <- Settings],
     [ok = application:set_env(penstock, Name, Value) || {Name, Value} <- Settings],
     ok = application:start(penstock),
-    Context = py_process_SUITE:new(Config),
+    Context = py_process_case:new(Config),
     Found = py:eval(Context, Code),
     ok = application:stop(penstock),
     [ok = application:set_env(penstock, Name, Value) || {Name, Value} <- Before],
@@ -345,7 +345,7 @@ strange_records_do_no_harm(Config) ->
     ?assertEqual(Output, whereis(py_output)).
 
 nothing_is_left(Config) ->
-    py_process_SUITE:nothing_is_left(Config).
+    py_process_case:nothing_is_left(Config).
 
 %% Steps
 

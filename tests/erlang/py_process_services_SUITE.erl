@@ -26,12 +26,12 @@ end_per_suite(_Config) ->
 
 init_per_testcase(_Case, Config) ->
     ok = py:register_function(process_double, fun([X]) -> 2 * X end),
-    [{context, py_process_SUITE:new(Config)} | Config].
+    [{context, py_process_case:new(Config)} | Config].
 
 end_per_testcase(_Case, Config) ->
     ok = py_context:stop(?config(context, Config)),
     ok = py:unregister_function(process_double),
-    eventually:equal([], fun py_process_SUITE:workers/0),
+    eventually:equal([], fun py_process_case:workers/0),
     eventually:silence().
 
 markers_are_followed(Config) ->

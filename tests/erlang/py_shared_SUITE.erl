@@ -31,9 +31,9 @@ groups() ->
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(penstock),
-    ok = py_process_SUITE:prepare(Config),
-    [{counters, py_nif:debug_counters()}, {fds, py_process_SUITE:fds()},
-     {maps, py_process_SUITE:maps()} | Config].
+    ok = py_process_case:prepare(Config),
+    [{counters, py_nif:debug_counters()}, {fds, py_process_case:fds()},
+     {maps, py_process_case:maps()} | Config].
 
 end_per_suite(Config) ->
     eventually:counters_return_to(?config(counters, Config)),
@@ -43,8 +43,8 @@ init_per_testcase(_Case, Config) ->
     Config.
 
 end_per_testcase(_Case, _Config) ->
-    [py_context:stop(Context) || Context <- py_process_SUITE:contexts()],
-    eventually:equal([], fun py_process_SUITE:workers/0),
+    [py_context:stop(Context) || Context <- py_process_case:contexts()],
+    eventually:equal([], fun py_process_case:workers/0),
     eventually:silence().
 
 %% Messages
@@ -232,7 +232,7 @@ a_channel_comes_back_as_itself(Config) ->
 a_channel_is_kept_by_whoever_has_it(Config) ->
     Context = new(Config),
     {ok, Before} = py:call(Context, ?CASES, mappings, []),
-    Files = py_process_SUITE:fds(),
+    Files = py_process_case:fds(),
     ok = elsewhere(fun() ->
         [Channel] = channels(1),
         [{ok, none} = py:call(Context, ?CASES, keep, [Channel]) || _ <- [1, 2, 3]],
@@ -241,10 +241,10 @@ a_channel_is_kept_by_whoever_has_it(Config) ->
         ?assertEqual(Before + 1, More),
         ok
     end),
-    ?assertNotEqual(Files, py_process_SUITE:fds()),
+    ?assertNotEqual(Files, py_process_case:fds()),
     {ok, none} = py:call(Context, ?CASES, drop, []),
     eventually:equal({ok, Before}, fun() -> py:call(Context, ?CASES, mappings, []) end),
-    eventually:equal(Files, fun py_process_SUITE:fds/0),
+    eventually:equal(Files, fun py_process_case:fds/0),
     [Other] = channels(1),
     [?assertEqual({ok, Other}, py:call(Context, ?CASES, same, [Other])) || _ <- lists:seq(1, 200)].
 
@@ -264,14 +264,14 @@ unshared_is_refused(Config) ->
 a_refused_call_keeps_nothing(Config) ->
     Context = new(Config),
     {ok, Before} = py:call(Context, ?CASES, mappings, []),
-    Files = py_process_SUITE:fds(),
+    Files = py_process_case:fds(),
     ok = elsewhere(fun() ->
         [New] = channels(1),
         {ok, Plain} = py_channel:new(),
         ?assertEqual({error, not_shared}, py:call(Context, ?CASES, keep, [[New, New, Plain]])),
         ok
     end),
-    eventually:equal(Files, fun py_process_SUITE:fds/0),
+    eventually:equal(Files, fun py_process_case:fds/0),
     [Other] = channels(1),
     ?assertEqual({ok, Other}, py:call(Context, ?CASES, same, [Other])),
     eventually:equal({ok, Before}, fun() -> py:call(Context, ?CASES, mappings, []) end).
@@ -342,7 +342,7 @@ a_killed_sender(Config) ->
          {ok, Pid} = py_context:os_pid(Sender),
          Sending = in_background(Sender, send_for_ever, [Target, 3000]),
          Some = take(Target, 200 + rand:uniform(200)),
-         py_process_SUITE:kill(Pid),
+         py_process_case:kill(Pid),
          {error, {worker_down, {signal, 9}}} = result(Sending),
          %% The message of a living one comes behind all of the dead one's.
          Alive = in_background(Receiver, send_all, [Target, 1, 1]),
@@ -369,7 +369,7 @@ a_killed_receiver(Config) ->
          Receiving = in_background(Receiver, take_for_ever, [Source]),
          [ok = py_channel:send(Source, {N, binary:copy(<<"x">>, 2000)}, ?TIMEOUT)
           || N <- lists:seq(1, 100 + rand:uniform(100))],
-         py_process_SUITE:kill(Pid),
+         py_process_case:kill(Pid),
          {error, {worker_down, {signal, 9}}} = result(Receiving),
          %% Somebody else takes what it left.
          Other = new(Config),
@@ -392,7 +392,7 @@ a_killed_reader(Config) ->
          Last = binary:copy(<<"z">>, 1000),
          Sending = eventually:worker(fun() -> py_byte_channel:send(Source, Last, ?TIMEOUT) end),
          eventually:equal({0, 1}, fun() -> py_nif:debug_waiting(Source) end),
-         py_process_SUITE:kill(Pid),
+         py_process_case:kill(Pid),
          ok = result(Sending),
          {ok, Last} = py_byte_channel:recv(Source, ?TIMEOUT)
      end || Function <- [keep_in_place, keep_in_place_on_loop]].
@@ -416,7 +416,7 @@ kills_at_any_moment(Config) ->
                     {Function, Args} <- [{send_for_ever, [Channel, 2000]}]],
          Taking = [in_background(Context, take_for_ever, [Channel]) || Context <- Contexts],
          receive after rand:uniform(60) -> ok end,  % sleep: the moment
-         [py_process_SUITE:kill(Pid) || Pid <- Pids],
+         [py_process_case:kill(Pid) || Pid <- Pids],
          [{error, _} = result(Each) || Each <- Busy ++ Taking]
      end || _ <- lists:seq(1, 8)],
     [ok = py_channel:send(Channel, N, ?TIMEOUT) || N <- lists:seq(1, 2000)],
@@ -430,9 +430,9 @@ a_stopped_receiver(Config) ->
     Receiving = in_background(Context, receive_all, [Source]),
     [begin
          [ok = py_channel:send(Source, {Turn, N}, ?TIMEOUT) || N <- lists:seq(1, 1000)],
-         py_process_SUITE:signal("STOP", Pid),
+         py_process_case:signal("STOP", Pid),
          [ok = py_channel:send(Source, {Turn, N}, ?TIMEOUT) || N <- lists:seq(1001, 1010)],
-         py_process_SUITE:signal("CONT", Pid)
+         py_process_case:signal("CONT", Pid)
      end || Turn <- lists:seq(1, 20)],
     ok = py_channel:close(Source),
     {ok, All} = result(Receiving),
@@ -468,18 +468,18 @@ it_scribbles(Config) ->
      end || Seed <- lists:seq(1, 5)].
 
 nothing_is_left(Config) ->
-    eventually:equal([], fun py_process_SUITE:workers/0),
+    eventually:equal([], fun py_process_case:workers/0),
     eventually:true(fun() ->
                         [erlang:garbage_collect(Process) || Process <- processes()],
-                        py_process_SUITE:fds() =:= ?config(fds, Config)
-                            orelse py_process_SUITE:fds()
+                        py_process_case:fds() =:= ?config(fds, Config)
+                            orelse py_process_case:fds()
                     end),
-    eventually:equal(?config(maps, Config), fun py_process_SUITE:maps/0).
+    eventually:equal(?config(maps, Config), fun py_process_case:maps/0).
 
 %% Helpers
 
 new(Config) ->
-    py_process_SUITE:new(Config).
+    py_process_case:new(Config).
 
 channels(Count) ->
     [element(2, {ok, _} = py_channel:new(#{shared => true})) || _ <- lists:seq(1, Count)].

@@ -34,8 +34,8 @@ groups() ->
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(penstock),
-    ok = py_process_SUITE:prepare(Config),
-    [{counters, py_nif:debug_counters()}, {fds, py_process_SUITE:fds()} | Config].
+    ok = py_process_case:prepare(Config),
+    [{counters, py_nif:debug_counters()}, {fds, py_process_case:fds()} | Config].
 
 end_per_suite(Config) ->
     eventually:counters_return_to(?config(counters, Config)),
@@ -45,8 +45,8 @@ init_per_testcase(_Case, Config) ->
     Config.
 
 end_per_testcase(_Case, _Config) ->
-    [py_context:stop(Context) || Context <- py_process_SUITE:contexts()],
-    eventually:equal([], fun py_process_SUITE:workers/0),
+    [py_context:stop(Context) || Context <- py_process_case:contexts()],
+    eventually:equal([], fun py_process_case:workers/0),
     eventually:silence().
 
 %% Reading
@@ -286,7 +286,7 @@ a_reader_is_killed_while_a_writer_waits(Config) ->
     {ok, <<"123">>} = py:call(Reader, ?CASES, keep, [Buffer, 3]),
     Writer = writer(Buffer, <<"abcd">>),
     eventually:waiting([Writer]),
-    py_process_SUITE:kill(Pid),
+    py_process_case:kill(Pid),
     ?assertEqual({error, no_reader}, result(Writer)),
     %% Another one goes on.
     Other = in_background(new(Config), read, [Buffer]),
@@ -301,7 +301,7 @@ a_reader_is_killed_while_it_waits(Config) ->
     {ok, <<>>} = py:call(Reader, ?CASES, keep, [Buffer]),
     Waiting = in_background(Reader, read, [Buffer]),
     ok = py_buffer:write(Buffer, <<"some">>),
-    py_process_SUITE:kill(Pid),
+    py_process_case:kill(Pid),
     ?assertEqual({error, {worker_down, {signal, 9}}}, result(Waiting)),
     ok = py_buffer:write(Buffer, <<" more">>),
     ok = py_buffer:close(Buffer),
@@ -327,7 +327,7 @@ kills_at_any_moment(Config) ->
          Writer = eventually:worker(fun() -> Writing(Buffer) end),
          Until = rand:uniform(1_000_000),
          eventually:true(fun() -> maps:get(read, py_buffer:info(Buffer)) > Until end),
-         py_process_SUITE:kill(Pid),
+         py_process_case:kill(Pid),
          {error, {worker_down, {signal, 9}}} = result(Reading),
          ?assertEqual({error, no_reader}, result(Writer)),
          ok = py_buffer:close(Buffer),
@@ -344,7 +344,7 @@ what_was_set_aside_is_lost(Config) ->
     {ok, Pid} = py_context:os_pid(Reader),
     Reading = in_background(Reader, read, [Buffer]),
     [ok = py_buffer:write(Buffer, <<"12345">>, ?TIMEOUT) || _ <- lists:seq(1, 10)],
-    py_process_SUITE:kill(Pid),
+    py_process_case:kill(Pid),
     {error, {worker_down, {signal, 9}}} = result(Reading),
     eventually:equal({error, closed}, fun() -> py_buffer:write(Buffer, <<"12345">>, 100) end),
     ?assertMatch({ok, [<<"BufferAborted">>, true, <<"reader_down">> | _]},
@@ -358,8 +358,8 @@ a_stopped_reader(Config) ->
     Body = crypto:strong_rand_bytes(400_000),
     Writer = writer(Buffer, Body),
     [begin
-         py_process_SUITE:signal("STOP", Pid),
-         py_process_SUITE:signal("CONT", Pid)
+         py_process_case:signal("STOP", Pid),
+         py_process_case:signal("CONT", Pid)
      end || _ <- lists:seq(1, 20)],
     ok = result(Writer),
     ok = py_buffer:close(Buffer),
@@ -383,17 +383,17 @@ it_scribbles(Config) ->
      end || Seed <- lists:seq(1, 4)].
 
 nothing_is_left(Config) ->
-    eventually:equal([], fun py_process_SUITE:workers/0),
+    eventually:equal([], fun py_process_case:workers/0),
     eventually:true(fun() ->
                         [erlang:garbage_collect(Process) || Process <- processes()],
-                        py_process_SUITE:fds() =:= ?config(fds, Config)
-                            orelse py_process_SUITE:fds()
+                        py_process_case:fds() =:= ?config(fds, Config)
+                            orelse py_process_case:fds()
                     end).
 
 %% Helpers
 
 new(Config) ->
-    py_process_SUITE:new(Config).
+    py_process_case:new(Config).
 
 shared(Opts) ->
     py_buffer:new(Opts#{shared => true}).

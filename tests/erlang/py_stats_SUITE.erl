@@ -30,10 +30,10 @@ groups() ->
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(penstock),
-    ok = py_process_SUITE:prepare(Config),
+    ok = py_process_case:prepare(Config),
     {ok, Python} = py:eval(<<"__import__('sys').executable">>),
     [{python, binary_to_list(Python)}, {counters, py_nif:debug_counters()},
-     {fds, py_process_SUITE:fds()}, {maps, py_process_SUITE:maps()} | Config].
+     {fds, py_process_case:fds()}, {maps, py_process_case:maps()} | Config].
 
 end_per_suite(Config) ->
     eventually:counters_return_to(?config(counters, Config)),
@@ -43,8 +43,8 @@ init_per_testcase(_Case, Config) ->
     Config.
 
 end_per_testcase(_Case, _Config) ->
-    [py_context:stop(Context) || Context <- py_process_SUITE:contexts()],
-    eventually:equal([], fun py_process_SUITE:workers/0),
+    [py_context:stop(Context) || Context <- py_process_case:contexts()],
+    eventually:equal([], fun py_process_case:workers/0),
     eventually:silence().
 
 %% py:stats/0
@@ -97,13 +97,13 @@ a_stopped_process(Config) ->
     Context = new(Config),
     {ok, Pid} = py_context:os_pid(Context),
     ?assertMatch(#{os_pid := Pid, link := #{has_more := false}}, context(Context)),
-    py_process_SUITE:signal("STOP", Pid),
+    py_process_case:signal("STOP", Pid),
     Calls = fill(Context),
     #{link := Link} = context(Context),
     #{to_worker := Queued, from_worker := 0, has_more := true} = Link,
     ?assert(Queued > 500_000 andalso Queued =< 1 bsl 20),
     ?assertEqual({1, length(Calls) - 1}, calls(Context)),
-    py_process_SUITE:signal("CONT", Pid),
+    py_process_case:signal("CONT", Pid),
     [{ok, _} = result(Each) || Each <- Calls],
     eventually:equal({0, 0}, fun() -> calls(Context) end),
     #{link := #{to_worker := 0, from_worker := 0, has_more := false}} = context(Context).
@@ -120,17 +120,17 @@ a_process_that_ended(Config) ->
     {ok, Pid} = py_context:os_pid(Context),
     Call = in_background(Context, ?CASES, spin, []),
     eventually:equal({1, 0}, fun() -> calls(Context) end),
-    py_process_SUITE:kill(Pid),
+    py_process_case:kill(Pid),
     {error, {worker_down, {signal, 9}}} = result(Call),
     eventually:equal(none, fun() -> context(Context) end).
 
 a_process_that_is_started_again(Config) ->
-    Context = py_process_SUITE:new(Config, #{restart => permanent}),
+    Context = py_process_case:new(Config, #{restart => permanent}),
     #{restarts := 0, state := up, os_pid := First} = context(Context),
     %% The second one that ends soon leaves a pause behind it.
     [begin
          #{os_pid := Pid} = context(Context),
-         py_process_SUITE:kill(Pid),
+         py_process_case:kill(Pid),
          eventually:true(fun() ->
                              case context(Context) of
                                  #{state := up, restarts := N, os_pid := Next} -> Next =/= Pid;
@@ -190,7 +190,7 @@ without_the_application(Config) ->
     ok = application:stop(penstock),
     ?assertMatch(#{contexts := [], loops := #{running := []}, output := none}, py:stats()),
     {ok, _} = application:ensure_all_started(penstock),
-    ok = py_process_SUITE:prepare(Config).
+    ok = py_process_case:prepare(Config).
 
 %% penstock top
 
@@ -344,7 +344,7 @@ a_channel_that_is_closed(Config) ->
 a_link_that_is_full(Config) ->
     Context = new(Config),
     {ok, Pid} = py_context:os_pid(Context),
-    py_process_SUITE:signal("STOP", Pid),
+    py_process_case:signal("STOP", Pid),
     Calls = fill(Context),
     #{<<"links">> := [#{<<"worker">> := Pid, <<"to_worker">> := To, <<"to_vm">> := From}]} =
         top(Config, self),
@@ -352,7 +352,7 @@ a_link_that_is_full(Config) ->
     ?assertMatch(#{<<"used">> := Used, <<"capacity">> := 1048576, <<"sender_wants_room">> := true,
                    <<"bytes_per_second">> := 0.0}, To),
     ?assertMatch(#{<<"used">> := 0, <<"sender_wants_room">> := false}, From),
-    py_process_SUITE:signal("CONT", Pid),
+    py_process_case:signal("CONT", Pid),
     [{ok, _} = result(Each) || Each <- Calls].
 
 what_the_vm_counts(Config) ->
@@ -380,10 +380,10 @@ the_only_node(Config) ->
 it_leaves_nothing(Config) ->
     {ok, Channel} = py_channel:new(#{shared => true}),
     [ok = py_channel:send(Channel, N) || N <- lists:seq(1, 100)],
-    Before = {py_process_SUITE:fds(), maps:without([waiters], py:stats()), mappings()},
+    Before = {py_process_case:fds(), maps:without([waiters], py:stats()), mappings()},
     _ = [top(Config, self) || _ <- [1, 2, 3]],
     ?assertEqual(Before,
-                 {py_process_SUITE:fds(), maps:without([waiters], py:stats()), mappings()}),
+                 {py_process_case:fds(), maps:without([waiters], py:stats()), mappings()}),
     [{ok, N} = py_channel:recv(Channel, 0) || N <- lists:seq(1, 100)].
 
 mappings() ->
@@ -392,12 +392,12 @@ mappings() ->
              binary:match(Line, <<"/memfd:penstock">>) =/= nomatch].
 
 nothing_is_left(Config) ->
-    py_process_SUITE:nothing_is_left(Config).
+    py_process_case:nothing_is_left(Config).
 
 %% Helpers
 
 new(Config) ->
-    py_process_SUITE:new(Config).
+    py_process_case:new(Config).
 
 in_background(Context, Module, Function, Args) ->
     eventually:worker(fun() -> py:call(Context, Module, Function, Args) end).
