@@ -56,6 +56,8 @@ void ByteStream::free_chunks() noexcept {
 
 void ByteStream::lock_writers() noexcept {
   for (unsigned turn = 0; writers_lock_.exchange(1, order::acquire("B5")) != 0; ++turn) {
+    // In a forked child whoever held it is not there, and the store does nothing.
+    if (store_ && !store_->is_usable()) return;
     spin_pause(turn);  // Held for one copy of a few KiB.
   }
 }

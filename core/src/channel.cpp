@@ -150,6 +150,8 @@ Status Channel::send(Message& message, std::int64_t deadline_ns, ThreadWaiter& m
 
 void Channel::lock_consumer() noexcept {
   for (unsigned turn = 0; consumer_.exchange(1, order::acquire("C1")) != 0; ++turn) {
+    // In a forked child whoever held it is not there, and the store does nothing.
+    if (store_ && !store_->is_usable()) return;
     spin_pause(turn);  // Held for one copy.
   }
 }
@@ -175,8 +177,8 @@ Status Channel::take_shared(Message& message, bool* more) noexcept {
     close();
     return Status::closed;
   }
-  if (status == Status::closed) return status;
   if (is_wanted) serve_wanting();
+  if (status == Status::closed) return status;
   if (status == Status::out_of_memory) *more = true;
   if (status == Status::ok) {
     *more = data_.is_waited_for() && store_->has_record();

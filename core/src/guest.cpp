@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <iterator>
 #include <mutex>
 #include <system_error>
 #include <utility>
@@ -143,8 +144,19 @@ class Stay {
   /// Another process that used the channel when its creator died.
   struct Other {
     unsigned number;
-    Descriptor process;  // None: it is dead.
+    pid_t pid;           // 0: it is dead.
+    Descriptor process;  // Once it could be opened.
   };
+
+  /// Whether that is proved. `*is_told` becomes false if it cannot be told now.
+  static bool is_dead(Other& other, bool* is_told) noexcept {
+    if (other.pid == 0) return true;
+    if (other.process.get() < 0) other.process = open_process(other.pid);
+    if (other.process.get() >= 0) return has_ended(other.process);
+    const bool is_gone = errno == ESRCH;
+    *is_told = *is_told && is_gone;
+    return is_gone;
+  }
 
   Ref<Channel> channel() noexcept {
     const std::lock_guard lock(mutex_);
@@ -160,17 +172,17 @@ class Stay {
       // The creator and its channel, and whoever else there was.
       const bool is_creator = number <= 1;
       if (number == domain.number() || (!is_creator && domain.pid(number) <= 0)) continue;
-      others.push_back({number, is_creator ? Descriptor() : open_process(domain.pid(number))});
+      others.push_back({number, is_creator ? 0 : domain.pid(number), {}});
     }
     for (;;) {
       bool is_undone = true;
-      std::erase_if(others, [&](const Other& other) {
-        if (other.process.get() >= 0 && !has_ended(other.process)) return false;
-        const Ref<Channel> channel = this->channel();
-        const bool is_done = !channel || channel->recover(other.number);
-        is_undone = is_undone && is_done;
-        return is_done;
-      });
+      for (auto other = others.begin(); other != others.end();) {
+        const bool is_ended = is_dead(*other, &is_undone);
+        const Ref<Channel> channel = is_ended ? this->channel() : Ref<Channel>();
+        const bool is_done = is_ended && (!channel || channel->recover(other->number));
+        is_undone = is_undone && (is_done || !is_ended);
+        other = is_done ? others.erase(other) : std::next(other);
+      }
       std::vector<pollfd> looks{{wake_.get(), POLLIN, 0}};
       for (const Other& other : others) {
         if (other.process.get() >= 0 && is_undone)

@@ -40,6 +40,10 @@ class FolderLock {
       : folder_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
     if (folder_.get() < 0 || flock(folder_.get(), LOCK_EX) != 0) fail(errno, folder.native());
   }
+  /// A child that was forked meanwhile has the descriptor, too: closing it is not enough.
+  ~FolderLock() { (void)flock(folder_.get(), LOCK_UN); }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
 
  private:
   const Descriptor folder_;
@@ -98,7 +102,10 @@ Listener::Listener(const std::string& address) {
     if (error == 0 && lstat(path_.c_str(), &file_) != 0) error = errno;
   }
   if (error != 0) fail(error, address);
-  if (listen(socket_.get(), kBacklog) != 0) fail(errno, address);
+  if (listen(socket_.get(), kBacklog) == 0) return;
+  error = errno;
+  remove_name();
+  fail(error, address);
 }
 
 /// Unless somebody has put another one there.

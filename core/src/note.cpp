@@ -121,7 +121,7 @@ Descriptor open_process(pid_t pid) noexcept {
 
 bool has_ended(const Descriptor& process) noexcept {
   pollfd look{process.get(), POLLIN, 0};
-  return poll(&look, 1, 0) != 0;
+  return poll(&look, 1, 0) == 1;
 }
 
 }  // namespace penstock::sharing

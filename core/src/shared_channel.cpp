@@ -117,11 +117,15 @@ Status SharedChannel::send(std::span<const std::uint8_t> bytes,
   Message message;
   if (!bytes::copy_into(message, bytes)) return Status::out_of_memory;
   handle_->count_as_sender();
-  const Status status = channel.try_send(message);
+  Status status = channel.try_send(message);
   if (status != Status::full || timeout.count() <= 0) return status;
+  std::int64_t const deadline_ns = deadline_of(timeout);
   ThreadWaiter me;
-  ThreadWaiter::Wake woken{};
-  return channel.send(message, deadline_of(timeout), me, &woken);
+  auto woken = ThreadWaiter::Wake::signal;  // Which is none of ours.
+  while (status == Status::full && woken == ThreadWaiter::Wake::signal) {
+    status = channel.send(message, deadline_ns, me, &woken);
+  }
+  return status;
 }
 
 Status SharedChannel::receive(std::vector<std::uint8_t>& bytes,
@@ -130,9 +134,12 @@ Status SharedChannel::receive(std::vector<std::uint8_t>& bytes,
   Message message;
   Status status = channel.try_receive(message);
   if (status == Status::empty && timeout.count() > 0) {
+    std::int64_t const deadline_ns = deadline_of(timeout);
     ThreadWaiter me;
-    ThreadWaiter::Wake woken{};
-    status = channel.receive(message, deadline_of(timeout), me, &woken);
+    auto woken = ThreadWaiter::Wake::signal;  // Which is none of ours.
+    while (status == Status::empty && woken == ThreadWaiter::Wake::signal) {
+      status = channel.receive(message, deadline_ns, me, &woken);
+    }
   }
   if (status != Status::ok) return status;
   const std::span<const std::uint8_t> received =

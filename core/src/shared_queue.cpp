@@ -151,6 +151,7 @@ Status SharedQueue::take(Message& message) noexcept {
   MpscConsumer ring = consumer();
   std::span<const std::uint8_t> record;
   const Status status = ring.peek(&record);
+  if (status == Status::empty) go_on(ring);  // What the dead had claimed may have been skipped.
   if (status != Status::ok) return status;
   if (!message.is_in_place() || !take_in_place(ring, record, message)) {
     std::uint8_t* const room = message.extend(record.size());
@@ -219,7 +220,7 @@ bool SharedQueue::take_in_place(MpscConsumer& ring, std::span<const std::uint8_t
   }
   auto& leases = header().leases;
   auto* const free = std::find_if(std::begin(leases), std::end(leases), [](const auto& lease) {
-    return lease.load(order::relaxed) == 0;
+    return lease.load(order::acquire("D7")) == 0;  // Overwritten, go_on() does not see it.
   });
   if (free == std::end(leases)) return false;
   Ref<Leased> leased = Ref<Leased>::steal(new (std::nothrow) Leased(record));

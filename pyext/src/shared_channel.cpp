@@ -2,6 +2,7 @@
 #include "shared_channel.hpp"
 
 #include <cerrno>
+#include <climits>
 #include <new>
 #include <string>
 #include <system_error>
@@ -99,14 +100,21 @@ PyObject* connect(PyObject*, PyObject* args) {
   PyObject* address = nullptr;
   PyObject* timeout = nullptr;
   if (PyArg_ParseTuple(args, "OO", &address, &timeout) == 0) return nullptr;
+  Descriptor socket;  // Taken over, whatever else is wrong.
+  if (PyLong_CheckExact(address)) {
+    const long number = PyLong_AsLong(address);
+    if (number == -1 && PyErr_Occurred() != nullptr) return nullptr;
+    if (number < 0 || number > INT_MAX) {
+      PyErr_SetString(PyExc_ValueError, "not a descriptor");
+      return nullptr;
+    }
+    socket = Descriptor(static_cast<int>(number));
+  }
   std::int64_t deadline_ns = kNoDeadline;
   if (!deadline_of_seconds(timeout, deadline_ns) || !require_no_vm()) return nullptr;
   const sharing::Patience patience = patience_until(deadline_ns);
-  if (PyLong_Check(address)) {
-    const long number = PyLong_AsLong(address);
-    if (number == -1 && PyErr_Occurred() != nullptr) return nullptr;
-    return result_of(without_gil(
-        [&] { return sharing::connect(Descriptor(static_cast<int>(number)), patience); }));
+  if (PyLong_CheckExact(address)) {
+    return result_of(without_gil([&] { return sharing::connect(std::move(socket), patience); }));
   }
   PyObject* converted = nullptr;
   if (PyUnicode_FSConverter(address, &converted) == 0) return nullptr;

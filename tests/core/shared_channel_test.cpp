@@ -350,6 +350,27 @@ TEST(SharedChannel, IsNotOverWhileAnotherProcessTakesAMessage) {
   EXPECT_EQ(on[1].receive_or_wait(message), Status::closed);
 }
 
+/// One that looked while another process took a message, of which there was none.
+TEST(SharedChannel, TheEndIsToldToWhoFoundAnotherOneLooking) {
+  const Processes on(3);
+  const Segment memory = memory_of(on[0]);
+  SharedHeader& header = header_of(memory);
+  on[0].add_sender();
+  on[0].close();
+  header.consumer.store(3, order::relaxed);  // Process 2.
+  std::thread receiver([&] {
+    Status status = Status::ok;
+    EXPECT_EQ(receive(on[1], &status), -1);
+    EXPECT_EQ(status, Status::closed);
+  });
+  until_waiting_near(on[1].data_waiters(), 1);
+  while (header.consumer.load(order::relaxed) == 3) std::this_thread::yield();
+  header.consumer.store(1U << 8, order::relaxed);  // As if it began to look only now.
+  Message message;
+  EXPECT_EQ(on[2].try_receive(message), Status::closed);
+  receiver.join();
+}
+
 TEST(SharedChannel, RoomOfTheDeadIsGivenToWhoeverWaits) {
   const Processes on(3, 1024);
   const Segment memory = memory_of(on[0]);

@@ -175,6 +175,26 @@ TEST_F(SharedInPlace, EndsAlsoWhileAProcessDiesTakingAMessage) {
   EXPECT_EQ(on[0].size(), 0U);
 }
 
+/// Its claim lies behind what is read in place: nobody waits for it, and its room comes back.
+TEST_F(SharedInPlace, AClaimOfTheDeadBehindItIsPassed) {
+  ASSERT_EQ(send(on[0], 1), Status::ok);
+  Taken taken = take(on[1]);
+  {
+    const Segment memory = memory_of(on[0]);
+    MpscProducer::Claim claim;
+    ASSERT_EQ(test::producer_in(memory, 3).try_claim(100'000, &claim), Status::ok);
+  }
+  on.domains[0]->ended(2);
+  while (on.domains[0]->admit() != 2U) std::this_thread::yield();
+  on[0].remove_sender();
+  Message message;
+  EXPECT_EQ(on[1].receive_or_wait(message), Status::closed);
+  EXPECT_EQ(on[0].receive_or_wait(message), Status::closed);
+  taken.reset();
+  EXPECT_EQ(on[0].size(), 0U);
+  on[0].add_sender();
+}
+
 /// What a process read, or was about to read, when it died.
 TEST_F(SharedInPlace, TheDeadReadNothing) {
   for (const bool is_taken : {true, false}) {

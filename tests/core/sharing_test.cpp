@@ -9,10 +9,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "penstock/descriptors.hpp"
@@ -56,6 +58,28 @@ TEST_F(Sharing, OneProcessMayCreateAndConnect) {
   EXPECT_TRUE(created.is_closed());
   EXPECT_EQ(created.send(Bytes{1}), Status::closed);
   EXPECT_EQ(created.receive(message), Status::ok);
+}
+
+volatile sig_atomic_t signals = 0;
+
+/// A signal that is handled is the program's own affair.
+TEST_F(Sharing, SignalsEndNoWait) {
+  struct sigaction handler {};
+  struct sigaction before {};
+  handler.sa_handler = [](int) { signals = signals + 1; };
+  ASSERT_EQ(sigaction(SIGUSR1, &handler, &before), 0);
+  const auto channel = SharedChannel::create(address("signals"), {.max_size = 1000});
+  std::thread receiver([&] {
+    Bytes message;
+    EXPECT_EQ(channel.receive(message, 60s), Status::ok);
+  });
+  while (signals < 100) {
+    pthread_kill(receiver.native_handle(), SIGUSR1);
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(channel.send(Bytes{1}), Status::ok);
+  receiver.join();
+  sigaction(SIGUSR1, &before, nullptr);
 }
 
 TEST_F(Sharing, TermsAreCheckedBeforeTheyAreSent) {

@@ -337,9 +337,16 @@ def test_errors_say_what_is_wrong(address: str, tmp_path: pathlib.Path) -> None:
             shared_channel(create=True, **arguments)
     with pytest.raises(OSError):
         shared_channel(create=True, max_size=2**24 + 1)
-    for wrong in (None, 1.5, [], {}):
+    for wrong in (None, 1.5, [], {}, True):
         with pytest.raises(TypeError):
             shared_channel(wrong)  # type: ignore[call-overload]
+    for number in (-1, 2**32 + 1, 2**80):
+        with pytest.raises((ValueError, OverflowError)):
+            shared_channel(number)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, pytest.raises(TypeError):
+        shared_channel(theirs, timeout="soon")  # type: ignore[call-overload]
+    assert theirs.fileno() == -1
     with pytest.raises(TypeError):
         shared_channel(address, max_size=5)  # type: ignore[call-overload]
     with pytest.raises(ValueError):

@@ -97,6 +97,7 @@ class SharedQueue final : public SharedStore {
 
   ~SharedQueue() override;
 
+  [[nodiscard]] bool is_usable() const noexcept override { return data_.is_usable(); }
   void belongs_to(Channel& channel) override;
   [[nodiscard]] Status push(const Message& message) noexcept override;
   [[nodiscard]] Status pop(Message& message, bool* is_wanted) noexcept override;

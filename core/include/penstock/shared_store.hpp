@@ -18,6 +18,8 @@ class Channel;
 /// Threads: any, but for pop() and recover().
 class SharedStore : public SharedMemory {
  public:
+  /// False in a forked child, which has none of the memory.
+  [[nodiscard]] virtual bool is_usable() const noexcept = 0;
   /// The channel that owns this, once.
   virtual void belongs_to(Channel& channel) = 0;
 
