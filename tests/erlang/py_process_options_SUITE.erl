@@ -33,7 +33,8 @@ groups() ->
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(penstock),
     ok = py_process_case:shared_once(),
-    [{counters, py_nif:debug_counters()}, {fds, py_process_case:fds()} | Config].
+    [{counters, py_nif:debug_counters()}, {fds, py_process_case:fds()},
+     {maps, py_process_case:maps()} | Config].
 
 end_per_suite(_Config) ->
     ok = application:stop(penstock).

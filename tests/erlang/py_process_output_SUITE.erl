@@ -36,7 +36,8 @@ init_per_suite(Config) ->
     ok = logger:set_primary_config(level, all),
     {ok, _} = application:ensure_all_started(penstock),
     ok = py_process_case:shared_once(),
-    [{level, Level}, {fds, py_process_case:fds()} | Config].
+    [{level, Level}, {fds, py_process_case:fds()},
+     {maps, py_process_case:maps()} | Config].
 
 end_per_suite(Config) ->
     ok = application:stop(penstock),
