@@ -267,7 +267,9 @@ def _other_pythons() -> list[Step]:
 
 
 def steps() -> list[Step]:
-    asan_vm = ASAN | {"LD_PRELOAD": preload("libasan.so"), "PYTHONMALLOC": "malloc"}
+    # libasan looks for what throws exceptions when it starts: a python3 has none by then.
+    asan = ASAN | {"LD_PRELOAD": f"{preload('libasan.so')} {preload('libstdc++.so.6')}",
+                   "PYTHONMALLOC": "malloc"}
     return [
         Step("build-suites", "the Common Test suites", _compile_suites,
              ("build-erlang", "erlang-checks")),
@@ -297,12 +299,11 @@ def steps() -> list[Step]:
         Step("asyncio-users", "aiohttp and uvicorn on our loop", _asyncio_users,
              ("build-release",)),
         common_test("ct-asan", "Common Test, ASAN and UBSAN in the VM", ("build-asan",),
-                    build.BUILD / "asan/priv", asan_vm),
+                    build.BUILD / "asan/priv", asan),
         common_test("ct-tsan", "Common Test, TSAN in the VM", ("build-tsan",),
                     build.BUILD / "tsan/priv", TSAN_VM | {"LD_PRELOAD": preload("libtsan.so")}),
         pytest("pytest-asan", "Python API, ASAN and UBSAN", "asan", None,
-               ASAN | FEWER_EXAMPLES | {"LD_PRELOAD": preload("libasan.so"),
-                                        "PYTHONMALLOC": "malloc"}),
+               asan | FEWER_EXAMPLES),
         *_other_pythons(),
         Step("install", "as a rebar3 and as a mix dependency", _install, ("build-erlang",)),
         Step("docs", "every snippet of README.md and docs/", _docs,
