@@ -197,9 +197,9 @@ many_callers_share_a_context(Config) ->
 %% Its workers get the VM's environment. With ThreadSanitizer's library in there, what the VM starts
 %% through its own helper (a shell, to kill one) sometimes does not end.
 a_pool_of_processes(Config) ->
-    case string:find(proplists:get_value("LD_PRELOAD", preload(), ""), "libtsan") of
-        nomatch -> pool_of_processes(Config);
-        _ -> {skip, "not with ThreadSanitizer"}
+    case py_process_case:has_tsan() of
+        false -> pool_of_processes(Config);
+        true -> {skip, "not with ThreadSanitizer"}
     end.
 
 pool_of_processes(Config) ->

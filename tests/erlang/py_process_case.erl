@@ -4,8 +4,8 @@
 
 -include_lib("common_test/include/ct.hrl").
 
--export([prepare/1, shared_once/0, preload/0, new/1, new/2, nothing_is_left/1, contexts/0, kill/1,
-         signal/2, is_running/1, workers/0, maps/0, fds/0]).
+-export([prepare/1, shared_once/0, preload/0, has_tsan/0, new/1, new/2, nothing_is_left/1,
+         contexts/0, kill/1, signal/2, is_running/1, workers/0, maps/0, fds/0]).
 
 prepare(Config) ->
     ok = py_case:add_path(Config),
@@ -31,6 +31,9 @@ preload() ->
                             %% A signal is to end it as it would end any other process.
                             [{Name, os:getenv(Name, "") ++ ":handle_segv=0"}
                              || Name <- ["ASAN_OPTIONS", "TSAN_OPTIONS"]]]].
+
+has_tsan() ->
+    string:find(proplists:get_value("LD_PRELOAD", preload(), ""), "libtsan") =/= nomatch.
 
 new(Config) ->
     new(Config, #{}).
