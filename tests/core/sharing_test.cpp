@@ -9,6 +9,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -60,13 +62,17 @@ TEST_F(Sharing, OneProcessMayCreateAndConnect) {
   EXPECT_EQ(created.receive(message), Status::ok);
 }
 
-volatile sig_atomic_t signals = 0;
+std::atomic<int> signals{0};
 
 /// A signal that is handled is the program's own affair.
 TEST_F(Sharing, SignalsEndNoWait) {
   struct sigaction handler {};
   struct sigaction before {};
-  handler.sa_handler = [](int) { signals = signals + 1; };
+  handler.sa_handler = [](int) {
+    const int error = errno;
+    ++signals;
+    errno = error;
+  };
   ASSERT_EQ(sigaction(SIGUSR1, &handler, &before), 0);
   const auto channel = SharedChannel::create(address("signals"), {.max_size = 1000});
   std::thread receiver([&] {
