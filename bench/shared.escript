@@ -40,7 +40,9 @@ small() -> {request, self(), binary:copy(<<"x">>, 64)}.
 
 new() ->
     {ok, Context} = py_context:new(#{mode => process}),
-    ok = py:exec(Context, iolist_to_binary(["import sys; sys.path.insert(0, '", here(), "')"])),
+    %% What a context in the VM has imported, too, after the first repetition.
+    ok = py:exec(Context, iolist_to_binary(["import sys; sys.path.insert(0, '", here(), "')\n",
+                                            "import erlang, shared_functions"])),
     Context.
 
 here() -> filename:absname(filename:dirname(escript:script_name())).
