@@ -4,8 +4,8 @@
 
 -include_lib("common_test/include/ct.hrl").
 
--export([prepare/1, shared_once/0, preload/0, has_tsan/0, new/1, new/2, nothing_is_left/1,
-         contexts/0, kill/1, signal/2, is_running/1, workers/0, maps/0, fds/0]).
+-export([prepare/1, shared_once/0, preload/0, has_tsan/0, new/1, new/2, end_of_case/0,
+         nothing_is_left/1, contexts/0, kill/1, signal/2, is_running/1, workers/0, maps/0, fds/0]).
 
 prepare(Config) ->
     ok = py_case:add_path(Config),
@@ -43,6 +43,12 @@ new(Config, Opts) ->
     {ok, Context} = py_context:new(Opts#{mode => process, env => Env}),
     ok = py_case:add_path(Context, Config),
     Context.
+
+%% Whatever it started has ended.
+end_of_case() ->
+    [py_context:stop(Context) || Context <- contexts()],
+    eventually:equal([], fun workers/0),
+    eventually:silence().
 
 nothing_is_left(Config) ->
     eventually:equal([], fun workers/0),

@@ -45,9 +45,7 @@ init_per_testcase(_Case, Config) ->
     Config.
 
 end_per_testcase(_Case, _Config) ->
-    [py_context:stop(Context) || Context <- py_process_case:contexts()],
-    eventually:equal([], fun py_process_case:workers/0),
-    eventually:silence().
+    py_process_case:end_of_case().
 
 %% Reading
 
