@@ -169,8 +169,8 @@ inline void futex_wake(Atomic<std::uint32_t>* word, int count,
 }
 
 /// Signals, and so events, are not modelled: no thread of a scenario sleeps on one.
-[[noreturn]] inline bool event_wait(int /*event*/, std::int64_t /*deadline_ns*/,
-                                    const void* /*signal_mask*/) noexcept {
+[[noreturn]] inline bool event_wait(int /*event*/, int /*signals*/,
+                                    std::int64_t /*deadline_ns*/) noexcept {
   std::abort();
 }
 [[noreturn]] inline void event_raise(int /*event*/) noexcept { std::abort(); }

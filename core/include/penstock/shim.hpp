@@ -78,10 +78,9 @@ bool futex_wait(Atomic<std::uint32_t>& word, std::uint32_t expected, std::int64_
 /// Wakes up to `count` sleepers of `word`. Only the address is used, so the word may be gone.
 void futex_wake(Atomic<std::uint32_t>* word, int count, Reach reach = Reach::process) noexcept;
 
-/// Sleeps until `event`, an eventfd, is raised, `deadline_ns` passes, or a signal of those that
-/// `signal_mask` (a sigset_t) lets through arrives, also one that was pending; false after a
-/// signal. Takes the event back.
-bool event_wait(int event, std::int64_t deadline_ns, const void* signal_mask) noexcept;
+/// Sleeps until `event`, an eventfd, is raised, `deadline_ns` passes, a signal interrupts it, or
+/// `signals` is readable; false after the last two. Takes the event back.
+bool event_wait(int event, int signals, std::int64_t deadline_ns) noexcept;
 void event_raise(int event) noexcept;
 
 /// One turn of a spin loop; yields the processor to other threads from `turn` 64 on.
