@@ -237,8 +237,9 @@ bool SharedQueue::take_in_place(MpscConsumer& ring, std::span<const std::uint8_t
 }
 
 /// The role's: `ring` has consumed a record. Each step may be the last one of a process that dies.
+/// Who waits for the room is woken by the channel, behind the fence of leave_role().
 void SharedQueue::go_on(MpscConsumer& ring) noexcept {
-  if (header().leased.load(order::relaxed) == 0) return ring.release();
+  if (header().leased.load(order::relaxed) == 0) return ring.give_back_to(ring.position());
   std::uint64_t const next = ring.position();
   header().next.store(next, order::relaxed);
   std::uint64_t oldest = next;
@@ -249,7 +250,7 @@ void SharedQueue::go_on(MpscConsumer& ring) noexcept {
     is_any = true;
     if (ring.is_before(word >> 8, oldest)) oldest = word >> 8;
   }
-  ring.release_to(oldest);
+  ring.give_back_to(oldest);
   if (!is_any) header().leased.store(0, order::relaxed);
 }
 
@@ -291,7 +292,8 @@ bool SharedQueue::try_take_role() noexcept {
 
 /// True: somebody else wanted it.
 bool SharedQueue::leave_role() noexcept {
-  return (header().consumer.exchange(0, order::acq_rel("D2")) & kWanted) != 0;
+  Atomic<std::uint32_t>& role = header().consumer;
+  return (exchange_and_fence(role, 0U, order::acq_rel("D2"), "W1") & kWanted) != 0;
 }
 
 // Ends

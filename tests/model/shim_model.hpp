@@ -138,6 +138,14 @@ inline void full_fence(Atomic<std::uint32_t>& /*word*/, const char* edge,
   model::fence(model::OrderSites::instance().at(edge, model::kFence, where));
 }
 
+inline std::uint32_t exchange_and_fence(
+    Atomic<std::uint32_t>& word, std::uint32_t value, model::Order order, const char* edge,
+    std::source_location where = std::source_location::current()) noexcept {
+  std::uint32_t const before = word.exchange(value, order);
+  full_fence(word, edge, where);
+  return before;
+}
+
 inline void copy_in(void* shared, const void* from, std::size_t bytes) noexcept {
   model::plain_write(shared, bytes);
   std::memcpy(shared, from, bytes);

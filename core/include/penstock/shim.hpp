@@ -51,6 +51,21 @@ inline void full_fence([[maybe_unused]] Atomic<std::uint32_t>& word,
 #endif
 }
 
+/// An exchange with a full fence behind it, which on x86-64 are one instruction.
+inline std::uint32_t exchange_and_fence(Atomic<std::uint32_t>& word, std::uint32_t value,
+                                        std::memory_order order, const char* edge) noexcept {
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+  (void)edge;
+  std::uint32_t const before = word.exchange(value, order);
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // For the compiler.
+  return before;
+#else
+  std::uint32_t const before = word.exchange(value, order);
+  full_fence(word, edge);
+  return before;
+#endif
+}
+
 #ifndef PENSTOCK_WATCHED
 /// Payload copies; the explorer checks them for data races. Nothing may come from, or go, nowhere:
 /// memcpy itself does not allow a null pointer with zero bytes.
