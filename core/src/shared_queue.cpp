@@ -13,8 +13,6 @@ namespace penstock {
 
 namespace {
 
-/// Looks at the role of who takes messages before it is taken for held by somebody who sleeps.
-constexpr unsigned kLooks = 500;
 /// Others may want the role as often as they like; nobody is kept for ever.
 constexpr unsigned kMostCollections = 64;
 
@@ -272,10 +270,13 @@ bool SharedQueue::collect() noexcept {
 /// Held for one message. Who holds it and sleeps, or was stopped, is not waited for: it looks for
 /// us when it goes on.
 bool SharedQueue::take_role() noexcept {
-  for (unsigned looks = 0; looks < kLooks; ++looks) {
-    if (try_take_role()) return true;
-    spin_pause(0);
+  for (unsigned looks = 0; !try_take_role(); spin_pause(0)) {
+    if (++looks == kPatience) return want_role();
   }
+  return true;
+}
+
+bool SharedQueue::want_role() noexcept {
   // It may have been given back since we looked, and then nobody would look for us.
   std::uint32_t const word = header().consumer.fetch_or(kWanted, order::release("D2"));
   return (word & ~kWanted) == 0 && try_take_role();
@@ -289,9 +290,9 @@ bool SharedQueue::try_take_role() noexcept {
          role.compare_exchange_strong(word, word | self(), order::acquire("D2"), order::relaxed);
 }
 
-/// True: somebody else wanted it.
+/// True: somebody else wanted it; what he has to tell is seen by who takes the role again.
 bool SharedQueue::leave_role() noexcept {
-  return (header().consumer.exchange(0, order::acq_rel("D2")) & kWanted) != 0;
+  return (header().consumer.exchange(0, order::release("D2")) & kWanted) != 0;
 }
 
 // Ends
