@@ -20,6 +20,7 @@ Scenario current_scenario = nullptr;
 void run_scenario() {
   current_scenario();
   drain_slabs();
+  if (!have_all_started_run()) fail("a thread that core has started did not run");
   if (active->arena.live_blocks() != 0) fail("a block of memory was not freed");
 }
 
@@ -28,6 +29,7 @@ bool execute(Engine& engine, Scenario scenario) {
   engine.arena.reset();
   engine.shadow.reset();
   engine.memory.reset();
+  forget_started();
   engine.failure.clear();
   current_scenario = scenario;
   active = &engine;

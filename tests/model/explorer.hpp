@@ -48,9 +48,14 @@ void parallel(const Body&... bodies) {
   join_all();
 }
 
-// For memory_model.cpp.
+/// Threads that core has started wait for this; 0 is the first. Each must run before the end.
+void run_started(unsigned which);
+
+// For memory_model.cpp and machine_model.cpp.
 void* allocate_block(std::size_t bytes, std::size_t alignment) noexcept;
 void release_block(void* block) noexcept;
 void drain_slabs() noexcept;
+void forget_started() noexcept;
+[[nodiscard]] bool have_all_started_run() noexcept;
 
 }  // namespace penstock::model

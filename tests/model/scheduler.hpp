@@ -59,7 +59,7 @@ class Scheduler {
 
  private:
   enum class State : std::uint8_t { unused, ended, ready, sleeping, paused, joining };
-  static constexpr unsigned kRemembered = 8;
+  static constexpr unsigned kRemembered = 32;
   static constexpr unsigned kMostSteps = 20'000;
 
   struct Thread {
