@@ -147,11 +147,13 @@ inline std::uint32_t exchange_and_fence(
 }
 
 inline void copy_in(void* shared, const void* from, std::size_t bytes) noexcept {
+  model::plain_read(from, bytes);
   model::plain_write(shared, bytes);
   std::memcpy(shared, from, bytes);
 }
 inline void copy_out(void* to, const void* shared, std::size_t bytes) noexcept {
   model::plain_read(shared, bytes);
+  model::plain_write(to, bytes);
   std::memcpy(to, shared, bytes);
 }
 /// An atomic inside the range starts a new history: who uses it next must be ordered after this.
@@ -184,6 +186,8 @@ inline void futex_wake(Atomic<std::uint32_t>* word, int count,
 [[noreturn]] inline void event_raise(int /*event*/) noexcept { std::abort(); }
 
 inline void spin_pause(unsigned /*turn*/) noexcept { model::pause(); }
+/// Who holds something may be asleep after any number of looks, and so after the first.
+inline constexpr unsigned kPatience = 1;
 [[nodiscard]] constexpr std::uint32_t spin_limit_ns() noexcept { return 0; }
 
 /// Every access to shared memory is a scheduling point already, so a preemption here is a

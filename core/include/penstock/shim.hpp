@@ -101,6 +101,9 @@ void event_raise(int event) noexcept;
 /// One turn of a spin loop; yields the processor to other threads from `turn` 64 on.
 void spin_pause(unsigned turn) noexcept;
 
+/// Looks at what somebody else holds for a few instructions before he is taken for asleep.
+inline constexpr unsigned kPatience = 500;
+
 /// How long a consumer may spin before it parks, if that pays: 0 when the process may use only one
 /// CPU.
 [[nodiscard]] std::uint32_t spin_limit_ns() noexcept;
