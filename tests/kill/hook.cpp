@@ -99,6 +99,7 @@ void count(const Access& /*access*/) noexcept { ++accesses_of_thread(); }
 }  // namespace
 
 void arm(Report& to, const Target& before, Fate what) {
+  if (before.access == 0 && before.hit == 0) return;
   report = &to;
   target = before;
   fate = what;

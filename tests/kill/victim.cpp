@@ -11,8 +11,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <new>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "hook.hpp"
@@ -47,10 +49,17 @@ class Victim {
     channel_.remove_sender();
   }
   void receive() {
-    for (std::uint64_t index = 0; index < script_.steps; ++index) {
+    std::uint64_t const most = std::min<std::uint64_t>(script_.steps, Report::kMostReceived);
+    for (std::uint64_t index = 0; index < most; ++index) {
       Message message;
       receive_one(index, message);
     }
+    while (most < script_.steps) pause();
+  }
+  /// Both, until it is killed.
+  void work() {
+    std::thread([this] { Victim(report_, channel_, script_).receive(); }).detach();
+    send();
   }
   /// Several at a time, which are given back in another order.
   void receive_in_place() {
@@ -115,12 +124,20 @@ std::size_t kilobyte(std::uint64_t /*index*/) { return 1000; }
 /// Records of several blocks, until the ring comes round.
 std::size_t large(std::uint64_t index) { return 66'000 + index * 30'000; }
 
+/// And some that may be read where they lie.
+std::size_t any(std::uint64_t index) {
+  constexpr std::size_t kSizes[] = {8, 10'000, 66'000, 126'000, 500};
+  return kSizes[index % std::size(kSizes)];
+}
+
 /// Three of them may be read where they lie.
 std::size_t in_place(std::uint64_t /*index*/) { return 10'000; }
 
+constexpr std::uint64_t kForEver = ~std::uint64_t{0};
+
 constexpr Script kScripts[] = {
     {"send", 1024, 3, small},
-    {"send_for_ever", 1024, ~std::uint64_t{0}, mixed},
+    {"send_for_ever", 1024, kForEver, mixed},
     {"send_large", 150'000, 3, large},
     {"send_last", 1024, 3, small},
     {"send_full", 1024, 3, kilobyte},
@@ -130,6 +147,9 @@ constexpr Script kScripts[] = {
     {"receive_full", 1024, 3, kilobyte},
     {"receive_asleep", 1024, 3, small},
     {"receive_in_place", 20'000, 4, in_place},
+    {"receive_for_ever", 1024, kForEver, mixed},
+    {"work_for_ever", 1024, kForEver, mixed},
+    {"work_large_for_ever", 150'000, kForEver, any},
 };
 
 }  // namespace
@@ -167,6 +187,7 @@ int victim_main(int count, char** words) {
   } else if (name.starts_with("receive")) {
     victim.receive();
   }
+  if (name.starts_with("work")) victim.work();
   if (name == "close") victim.close();
   channel = {};
   _exit(report.failures.load() == 0 ? 0 : 1);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "penstock/channel.hpp"
@@ -18,6 +19,12 @@ struct Script {
   /// Of the messages that it sends.
   std::size_t (*size)(std::uint64_t index);
 };
+
+/// Receives what may go with it when it dies.
+[[nodiscard]] inline bool takes(const Script& script) {
+  const std::string_view name = script.name;
+  return name.starts_with("receive") || name.starts_with("work");
+}
 
 /// nullptr: there is none of that name.
 [[nodiscard]] const Script* script_named(const char* name);
