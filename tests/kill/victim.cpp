@@ -20,6 +20,7 @@
 #include "hook.hpp"
 #include "link_victim.hpp"
 #include "penstock/bytes.hpp"
+#include "stream_victim.hpp"
 
 namespace penstock::kill {
 
@@ -171,11 +172,12 @@ int victim_main(int count, char** words) {
   const auto number = static_cast<unsigned>(std::strtoul(words[5], nullptr, 10));
   Report& report = map_report();
   if (name.starts_with("link_")) link_victim(name, report, target, fate);
+  std::uint64_t const capacity = std::strtoull(words[6], nullptr, 10);
+  if (name.starts_with("stream_")) stream_victim(name, report, target, fate, number, capacity);
   const Script* const script = script_named(words[0]);
   if (script == nullptr) return 2;
-  const SharedShape shape{.capacity = std::strtoull(words[6], nullptr, 10),
-                          .max_size = script->max_size,
-                          .content = SharedShape::kBytes};
+  const SharedShape shape{
+      .capacity = capacity, .max_size = script->max_size, .content = SharedShape::kBytes};
   const Ref<Domain> domain = Domain::join(kFirstDescriptor, number);
   Ref<Channel> channel =
       SharedQueue::attach(domain, porter(), SharedQueue::map(kSecondDescriptor, shape), shape);
