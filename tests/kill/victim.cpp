@@ -11,15 +11,18 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <iterator>
 #include <new>
 #include <string_view>
 #include <thread>
 #include <vector>
 
+#include "eventually.hpp"
 #include "hook.hpp"
 #include "link_victim.hpp"
 #include "penstock/bytes.hpp"
+#include "penstock/sharing.hpp"
 #include "stream_victim.hpp"
 
 namespace penstock::kill {
@@ -44,6 +47,18 @@ class Victim {
   Victim(Report& report, Channel& channel, const Script& script)
       : report_(report), channel_(channel), script_(script) {}
 
+  void run() {
+    const std::string_view name = script_.name;
+    if (name.starts_with("send")) return send();
+    if (name == "receive_in_place") return receive_in_place();
+    if (name.starts_with("receive")) return receive();
+    if (name.starts_with("work")) return work();
+    if (name == "guest_joins") return come_and_go();
+    if (name.starts_with("guest_gathers")) return gather();
+    if (name == "close") close();
+  }
+
+ private:
   void send() {
     channel_.add_sender();
     for (std::uint64_t index = 0; index < script_.steps; ++index) send_one(index);
@@ -75,6 +90,15 @@ class Victim {
     drop(2, held[0]);
     drop(3, held[1]);
   }
+  void come_and_go() {
+    send();
+    wait_for_go(report_, script_.steps + 1);
+    receive();
+  }
+  void gather() {
+    send();
+    wait_for_go(report_, script_.steps + 1);
+  }
   void close() {
     channel_.add_sender();
     send_one(0);
@@ -82,7 +106,6 @@ class Victim {
     channel_.close();
   }
 
- private:
   void send_one(std::uint64_t index) {
     wait_for_go(report_, index + 1);
     Message message;
@@ -149,11 +172,40 @@ constexpr Script kScripts[] = {
     {"receive_asleep", 1024, 3, small},
     {"receive_in_place", 20'000, 4, in_place},
     {"receive_for_ever", 1024, kForEver, mixed},
+    {"guest_joins", 1024, 2, small},
+    {"guest_gathers", 1024, 3, small},
+    {"guest_gathers_at_path", 1024, 3, small},
     {"work_for_ever", 1024, kForEver, mixed},
     {"work_large_for_ever", 150'000, kForEver, any},
 };
 
+Ref<Channel> shared_channel(const Script& script, unsigned number, std::uint64_t capacity) {
+  const SharedShape shape{
+      .capacity = capacity, .max_size = script.max_size, .content = SharedShape::kBytes};
+  const Ref<Domain> domain = Domain::join(kFirstDescriptor, number);
+  return SharedQueue::attach(domain, porter(), SharedQueue::map(kSecondDescriptor, shape), shape);
+}
+
+Ref<Channel> guest_channel(std::string_view name, std::uint64_t number) {
+  const std::string address = guest_address(name, number);
+  if (name == "guest_joins") return sharing::connect(address, {soon()});
+  return sharing::create(address, 1024, Channel::Content::bytes);
+}
+
+/// Once the threads that the channel had are gone, and so have said what they had to say.
+bool is_alone() {
+  return eventually([] {
+    const std::filesystem::directory_iterator threads("/proc/self/task");
+    return std::distance(begin(threads), end(threads)) == 1;
+  });
+}
+
 }  // namespace
+
+std::string guest_address(std::string_view script, std::uint64_t number) {
+  const bool is_path = script.ends_with("_at_path");
+  return (is_path ? "/tmp/penstock-kill-" : "@penstock-kill-") + std::to_string(number);
+}
 
 const Script* script_named(const char* name) {
   for (const Script& script : kScripts) {
@@ -176,22 +228,14 @@ int victim_main(int count, char** words) {
   if (name.starts_with("stream_")) stream_victim(name, report, target, fate, number, capacity);
   const Script* const script = script_named(words[0]);
   if (script == nullptr) return 2;
-  const SharedShape shape{
-      .capacity = capacity, .max_size = script->max_size, .content = SharedShape::kBytes};
-  const Ref<Domain> domain = Domain::join(kFirstDescriptor, number);
+  const bool is_guest = name.starts_with("guest_");
+  if (is_guest) arm(report, target, fate);
   Ref<Channel> channel =
-      SharedQueue::attach(domain, porter(), SharedQueue::map(kSecondDescriptor, shape), shape);
-  arm(report, target, fate);
-  Victim victim(report, *channel, *script);
-  if (name.starts_with("send")) victim.send();
-  if (name == "receive_in_place") {
-    victim.receive_in_place();
-  } else if (name.starts_with("receive")) {
-    victim.receive();
-  }
-  if (name.starts_with("work")) victim.work();
-  if (name == "close") victim.close();
+      is_guest ? guest_channel(name, capacity) : shared_channel(*script, number, capacity);
+  if (!is_guest) arm(report, target, fate);
+  Victim(report, *channel, *script).run();
   channel = {};
+  if (is_guest && !is_alone()) report.failures.fetch_add(1);
   _exit(report.failures.load() == 0 ? 0 : 1);
 }
 
