@@ -57,6 +57,7 @@ class Meeting {
   ~Meeting() = default;
 
   [[nodiscard]] Report& report() { return life_.report(); }
+  [[nodiscard]] std::uint64_t number() const { return number_; }
   [[nodiscard]] std::string address() const { return guest_address(script_, number_); }
   void start_victim() {
     life_.start(script_, {kVictim, number_}, STDERR_FILENO, STDERR_FILENO);  // It needs neither.
@@ -67,6 +68,8 @@ class Meeting {
   [[nodiscard]] Ref<Channel> connect(std::int64_t patience_ns) const {
     return sharing::connect(address(), {now_ns() + patience_ns});
   }
+  /// Again, when there is more that stays.
+  void count_belongings() { before_ = {}; }
   /// Whatever was opened and started for this channel is gone.
   void expect_nothing_left() {
     life_.end();
@@ -82,7 +85,7 @@ class Meeting {
  private:
   const char* const script_;
   Life life_;  // Its page is there before.
-  const Belongings before_;
+  Belongings before_;
   std::uint64_t number_ = 0;
 };
 
@@ -173,25 +176,13 @@ TEST(KillSharing, AGuest) { sweep<GuestCase>("guest_joins"); }
 // The creator
 // ------------------------------------------------------------------------------------------------
 
-/// It lets us in, sends three messages, each while we sleep, and lets go of its channel.
-class CreatorCase final : public Meeting {
- public:
+/// We are a guest, of whom a thread receives until the end.
+class ByGuest : public Meeting {
+ protected:
   using Meeting::Meeting;
+  ~ByGuest() = default;
 
-  void run() {
-    start_victim();
-    life().live([&] { enter_then_let_it_send(); }, [] {});
-    expect_end();
-    leave();
-    // The address is free at once, whatever was left there.
-    Ref<Channel> next = create();
-    EXPECT_FALSE(next->is_closed());
-    next = {};
-    expect_nothing_left();
-  }
-
- private:
-  /// Not for long, if it has stopped.
+  /// Tries to; not for long, since the creator may have stopped.
   void enter() {
     try {
       constexpr std::int64_t kLittle_ns = 20'000'000;
@@ -204,18 +195,24 @@ class CreatorCase final : public Meeting {
     }
     receiver_ = std::thread([this] { receive_all(); });
   }
-  void enter_then_let_it_send() {
-    if (is_at_end_) return leave();
-    if (!guest_) return enter();
-    const bool is_asleep = guest_->data_waiters().waiting_near() == 1;
-    if (is_asleep && report().go == report().sent) ++report().go;
-  }
-  /// At its end; its creator waits for us to go.
+  [[nodiscard]] bool is_in() const { return static_cast<bool>(guest_); }
+  [[nodiscard]] bool is_asleep() const { return guest_->data_waiters().waiting_near() == 1; }
+  [[nodiscard]] bool is_at_end() const { return is_at_end_.load(); }
+  /// At the end; the creator, if it lives, waits for us to go.
   void leave() {
     if (receiver_.joinable()) receiver_.join();
     EXPECT_TRUE(!guest_ || !try_send(*guest_, number_of(1, 0)));
     guest_ = {};
   }
+  /// The end came, and before it all that the victim had sent, in order.
+  void expect_end() {
+    EXPECT_TRUE(eventually([&] { return is_at_end(); })) << "somebody sleeps at the end";
+    for (std::size_t i = 0; i < got_.size(); ++i) EXPECT_EQ(got_[i], number_of(kVictim, i));
+    EXPECT_GE(got_.size(), report().sent.load()) << "lost";
+    EXPECT_LE(got_.size(), report().begun.load());
+  }
+
+ private:
   void receive_all() {
     ThreadWaiter me;
     ThreadWaiter::Wake woken{};
@@ -229,17 +226,6 @@ class CreatorCase final : public Meeting {
     EXPECT_EQ(status, Status::closed);
     is_at_end_ = true;
   }
-  void expect_end() {
-    EXPECT_EQ(report().failures.load(), 0U);
-    if (!receiver_.joinable() && got_.empty()) {
-      EXPECT_TRUE(life().is_cut_short()) << "nobody got in";
-      return;
-    }
-    EXPECT_TRUE(eventually([&] { return is_at_end_.load(); })) << "somebody sleeps at the end";
-    for (std::size_t i = 0; i < got_.size(); ++i) EXPECT_EQ(got_[i], number_of(kVictim, i));
-    EXPECT_GE(got_.size(), report().sent.load()) << "lost";
-    EXPECT_LE(got_.size(), report().begun.load());
-  }
 
   Ref<Channel> guest_;
   std::thread receiver_;
@@ -247,10 +233,86 @@ class CreatorCase final : public Meeting {
   std::atomic<bool> is_at_end_{false};
 };
 
+/// It lets us in, sends three messages, each while we sleep, and lets go of its channel.
+class CreatorCase final : public ByGuest {
+ public:
+  using ByGuest::ByGuest;
+
+  void run() {
+    start_victim();
+    bool was_in = false;
+    life().live(
+        [&] {
+          was_in = was_in || is_in();
+          is_at_end() ? leave() : enter_then_let_it_send();
+        },
+        [] {});
+    EXPECT_EQ(report().failures.load(), 0U);
+    EXPECT_TRUE(was_in || is_in() || life().is_cut_short()) << "nobody got in";
+    if (was_in || is_in()) expect_end();
+    leave();
+    // The address is free at once, whatever was left there.
+    Ref<Channel> next = create();
+    EXPECT_FALSE(next->is_closed());
+    next = {};
+    expect_nothing_left();
+  }
+
+ private:
+  void enter_then_let_it_send() {
+    if (!is_in()) return enter();
+    if (is_asleep() && report().go == report().sent) ++report().go;
+  }
+};
+
 TEST(KillSharing, TheCreator) { sweep<CreatorCase>("guest_gathers"); }
 
 /// Which a dead one leaves behind.
 TEST(KillSharing, TheCreatorAtAPath) { sweep<CreatorCase>("guest_gathers_at_path", {Way::dies}); }
+
+// Those that are left
+// ------------------------------------------------------------------------------------------------
+
+/// The creator dies with room claimed for a message, and guests look after each other: we, and the
+/// victim, which has sent a message.
+class SurvivorCase final : public ByGuest {
+ public:
+  SurvivorCase(const char* script, Way way, const Target& target)
+      : ByGuest(script, way, target), creator_(Way::dies, {0, {"mpsc.claim.after"}, 1}) {
+    count_belongings();
+  }
+
+  void run() {
+    creator_.start("guest_gathers", {kVictim, number()}, STDERR_FILENO, STDERR_FILENO);
+    ASSERT_TRUE(eventually([&] {
+      enter();
+      return is_in();
+    }));
+    start_victim();
+    report().go = 1;
+    life().live(
+        [&] {
+          if (report().sent == 1) end_creator();
+          if (is_at_end()) report().go = 2;
+        },
+        [] {});
+    end_creator();
+    expect_end();
+    EXPECT_EQ(report().failures.load(), 0U);
+    leave();
+    creator_.live([] {}, [] {});
+    creator_.end();
+    expect_nothing_left();
+  }
+
+ private:
+  /// It begins to send.
+  void end_creator() { creator_.report().go = 1; }
+
+  Life creator_;
+};
+
+TEST(KillSharing, WhoIsLeft) { sweep<SurvivorCase>("guest_survives"); }
 
 }  // namespace
 }  // namespace penstock::kill

@@ -54,7 +54,7 @@ class Victim {
     if (name.starts_with("receive")) return receive();
     if (name.starts_with("work")) return work();
     if (name == "guest_joins") return come_and_go();
-    if (name.starts_with("guest_gathers")) return gather();
+    if (name == "guest_survives" || name.starts_with("guest_gathers")) return send_and_stay();
     if (name == "close") close();
   }
 
@@ -95,7 +95,8 @@ class Victim {
     wait_for_go(report_, script_.steps + 1);
     receive();
   }
-  void gather() {
+  /// And stays until somebody says that it may go.
+  void send_and_stay() {
     send();
     wait_for_go(report_, script_.steps + 1);
   }
@@ -173,6 +174,7 @@ constexpr Script kScripts[] = {
     {"receive_in_place", 20'000, 4, in_place},
     {"receive_for_ever", 1024, kForEver, mixed},
     {"guest_joins", 1024, 2, small},
+    {"guest_survives", 1024, 1, small},
     {"guest_gathers", 1024, 3, small},
     {"guest_gathers_at_path", 1024, 3, small},
     {"work_for_ever", 1024, kForEver, mixed},
@@ -188,7 +190,7 @@ Ref<Channel> shared_channel(const Script& script, unsigned number, std::uint64_t
 
 Ref<Channel> guest_channel(std::string_view name, std::uint64_t number) {
   const std::string address = guest_address(name, number);
-  if (name == "guest_joins") return sharing::connect(address, {soon()});
+  if (!name.starts_with("guest_gathers")) return sharing::connect(address, {soon()});
   return sharing::create(address, 1024, Channel::Content::bytes);
 }
 
