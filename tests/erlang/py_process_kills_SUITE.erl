@@ -58,7 +58,7 @@ kills_under_load(Config) ->
     Times = lists:append(results(
         [eventually:worker(fun() ->
                                _ = rand:seed(exsss, {Seed, Worker, 0}),
-                               kill_workers(Load, Worker, Count div ?WORKERS)
+                               kill_workers(Load, Worker, max(1, Count div ?WORKERS))
                            end) || Worker <- lists:seq(1, ?WORKERS)])),
     Sender ! enough,
     [Sent] = results([Sender]),
