@@ -77,15 +77,18 @@ void ByteStream::end_with(std::string_view reason) noexcept {
 }
 
 /// As Reading::relieve(). What is set aside is lost if this process goes: so not before a writer
-/// wants room, or soon will.
+/// wants room, or soon will, and no more than what the reader has looked at, all of which it needs.
 void ByteStream::make_room(std::uint64_t position) noexcept {
   if (!store_->is_usable()) return;
+  std::uint64_t const seen = written_.load(order::relaxed);  // We are who pulls.
   const bool is_pressed = store_->take_pressed();
   pull();
-  std::uint64_t const end = written_.load(order::relaxed);  // We are who pulls.
+  std::uint64_t const end = written_.load(order::relaxed);
+  // A writer may still want room: the reader looks at what has come before it sleeps.
+  if (is_pressed && end != seen) store_->press();
   if (!is_pressed && end - position < options_.max_unread / 2) return;
-  store_->set_aside(end);
-  space_.advance(end);
+  store_->set_aside(seen);
+  space_.advance(seen);
 }
 
 void ByteStream::look_for_waiters() noexcept {

@@ -9,6 +9,8 @@
 #include <cstring>
 #include <utility>
 
+#include "penstock/shim.hpp"
+
 namespace penstock::sharing {
 
 namespace {
@@ -69,6 +71,7 @@ int send_note(int socket, const Note& note, std::span<const int> descriptors) no
     head = CMSG_NXTHDR(&message, head);
     put(head, SCM_RIGHTS, descriptors.data(), descriptors.size_bytes());
   }
+  fail_point("note.send.before");
   ssize_t sent = 0;
   do {
     sent = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -94,6 +97,7 @@ int receive_note(int socket, ReceivedNote* received) noexcept {
   } while (count < 0 &&
            (errno == EINTR || (errno == ECONNRESET && !std::exchange(was_reset, true))));
   if (count < 0) return errno;
+  fail_point("note.receive.after");
   const bool has_credentials = take_control(message, received);
   if (count == 0) return ECONNRESET;
   const Note& note = received->note;

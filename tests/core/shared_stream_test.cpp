@@ -358,6 +358,7 @@ TEST(SharedStreams, AreOverIfAReaderGoesWithWhatItHadSetAside) {
     ASSERT_TRUE(on[1].take_turn());
     ASSERT_EQ(on[0].write(stream_bytes(0, 100)), Status::ok);
     ASSERT_EQ(on[0].write(stream_bytes(100, 1)), Status::full);
+    on[1].pull();
     Reader(on[1])->relieve();
     ASSERT_EQ(on[0].write(stream_bytes(100, 1)), Status::ok);
     dies ? on.domains[0]->ended(1) : on[1].remove_reader();
@@ -369,6 +370,25 @@ TEST(SharedStreams, AreOverIfAReaderGoesWithWhatItHadSetAside) {
     EXPECT_EQ(client.end(), End::aborted);
     EXPECT_EQ(client.reason(), "reader_down");
   }
+}
+
+/// More came while it made room for itself, and it took that along: when it went, having read what
+/// it wanted, the stream was lost.
+TEST(SharedStreams, AreNotOverIfAReaderHadAllThatItWanted) {
+  const Processes on(2, bounded(10));
+  on[1].add_reader();
+  ASSERT_TRUE(on[1].take_turn());
+  ASSERT_EQ(on[0].write(stream_bytes(0, 6)), Status::ok);
+  on[1].pull();  // It wants 8.
+  ASSERT_EQ(on[0].write(stream_bytes(6, 4)), Status::ok);
+  ASSERT_EQ(on[0].write(stream_bytes(10, 1)), Status::full);
+  Reader(on[1])->relieve();
+  EXPECT_EQ(on[0].write(stream_bytes(10, 6)), Status::ok);
+  EXPECT_TRUE(on[1].is_worth_a_look(100)) << "a writer may want more room than that";
+  EXPECT_EQ(Reader(on[1]).take(8), stream_bytes(0, 8));
+  on[1].remove_reader();
+  Client client(on[0]);
+  EXPECT_EQ(client.read(8), stream_bytes(8, 8));
 }
 
 /// A read that was given up has lost nothing, for who comes next.

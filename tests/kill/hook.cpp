@@ -21,8 +21,9 @@ struct Range {
   std::uintptr_t from, to;
 };
 
-// Set before the hook is.
+// Set before the hook is, and by whoever maps more.
 std::vector<Range> shared;
+std::atomic<bool> is_shared_locked{false};
 Report* report = nullptr;
 Target target;
 std::atomic<std::uint64_t> hits{0};
@@ -40,9 +41,27 @@ std::vector<Range> shared_ranges() {
   return found;
 }
 
+/// A lock that no hook is called for.
+class SharedLock {
+ public:
+  SharedLock() {
+    while (is_shared_locked.exchange(true)) spin_pause(0);
+  }
+  ~SharedLock() { is_shared_locked = false; }
+  SharedLock(const SharedLock&) = delete;
+  SharedLock& operator=(const SharedLock&) = delete;
+};
+
+/// Segment counts what it maps and unmaps, just then.
+bool is_of_segment(const Access& access) {
+  return access.line != 0 && std::strstr(access.name, "/segment.cpp") != nullptr;
+}
+
 bool is_shared(const Access& access) {
-  if (access.what == What::point) return true;  // Futexes and bells: others wait for them.
+  if (access.what == What::point) return true;  // Futexes, bells and notes: others wait for them.
   const auto at = reinterpret_cast<std::uintptr_t>(access.address);
+  const SharedLock lock;
+  if (is_of_segment(access)) shared = shared_ranges();
   for (const Range& range : shared) {
     if (range.from <= at && at < range.to) return true;
   }
@@ -99,6 +118,7 @@ void count(const Access& /*access*/) noexcept { ++accesses_of_thread(); }
 }  // namespace
 
 void arm(Report& to, const Target& before, Fate what) {
+  if (before.access == 0 && before.hit == 0) return;
   report = &to;
   target = before;
   fate = what;

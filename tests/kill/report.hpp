@@ -18,7 +18,7 @@ struct Place {
 };
 
 /// Before which access to shared memory, or call that wakes or waits for somebody, a victim meets
-/// its fate: the `access`th of all, or the `hit`th at a place.
+/// its fate: the `access`th of all, or the `hit`th at a place. Neither: somebody else sees to it.
 struct Target {
   std::uint64_t access = 0;
   Place place{};
@@ -28,7 +28,7 @@ struct Target {
 /// What a victim tells of itself, in a page of its own: not watched, and there after its death.
 struct Report {
   static constexpr std::size_t kMostPlaces = 256;
-  static constexpr std::size_t kMostReceived = 16;
+  static constexpr std::size_t kMostReceived = std::size_t{1} << 16;
 
   std::atomic<std::uint64_t> go;  ///< Steps of its script that it may take. The parent's.
 
@@ -36,12 +36,12 @@ struct Report {
   std::atomic<std::uint64_t> begun;     ///< Messages that it started to send.
   std::atomic<std::uint64_t> sent;      ///< And of which it knows that they are.
   std::atomic<std::uint64_t> received;  ///< Messages that it has.
-  std::uint64_t numbers[kMostReceived];
   std::atomic<std::uint64_t> failures;  ///< Of what it expected.
   std::atomic<std::uint32_t> lock;      ///< Guards the places.
   std::uint32_t places_count;
   Place places[kMostPlaces];
-  Place fate;  ///< Where it met it.
+  Place fate;                            ///< Where it met it.
+  std::uint64_t numbers[kMostReceived];  ///< Of the messages that it has.
 };
 
 /// Messages say who sent them, as which; their size and bytes follow from that.

@@ -54,7 +54,13 @@ class SharedChannelCase {
     }
     bury();
   }
-  void kill_victim() { victim_->send_signal(SIGKILL); }
+  void kill_victim() {
+    if (killed_ns_ == 0) killed_ns_ = now_ns();
+    victim_->send_signal(SIGKILL);
+  }
+  /// When that was, and when what the victim had begun was undone.
+  [[nodiscard]] std::int64_t killed_ns() const { return killed_ns_; }
+  [[nodiscard]] std::int64_t undone_ns() const { return undone_ns_; }
   /// Whether the victim got as far as its access.
   [[nodiscard]] bool has_met() const { return has_met_; }
 
@@ -95,6 +101,7 @@ class SharedChannelCase {
   Ref<Channel> on_[2];
   std::unique_ptr<VictimProcess> victim_;
   bool has_met_ = false;
+  std::int64_t killed_ns_ = 0, undone_ns_ = 0;
   std::vector<std::thread> threads_;
   unsigned receivers_ = 0;
   std::atomic<unsigned> at_end_{0};  // Of these.

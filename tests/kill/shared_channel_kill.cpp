@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
-#include <random>
-
 #include "shared_channel_case.hpp"
 
 namespace penstock::kill {
@@ -31,24 +29,6 @@ TEST(KillSharedChannel, WhoSends) {
     of.expect_flow();
     of.expect_each_once();
   });
-}
-
-/// Between any two instructions, and inside the kernel: while all are busy.
-TEST(KillSharedChannel, WhoSendsAtAnyMoment) {
-  std::mt19937 random(6);
-  for (int round = 0; round < 300 && !HasFailure(); ++round) {
-    SharedChannelCase of("send_for_ever", Way::dies, {});
-    of.start_receivers(1);
-    of.report().go = ~std::uint64_t{0};
-    std::int64_t until = kNoDeadline;
-    of.live([&] {
-      of.try_send(0, 50);
-      if (until == kNoDeadline && of.report().sent > 0) until = now_ns() + random() % 2'000'000;
-      if (now_ns() >= until) of.kill_victim();
-    });
-    of.expect_flow();
-    of.expect_each_once();
-  }
 }
 
 TEST(KillSharedChannel, WhoSendsLargeMessages) {

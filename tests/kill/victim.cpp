@@ -11,13 +11,19 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <iterator>
 #include <new>
 #include <string_view>
+#include <thread>
 #include <vector>
 
+#include "eventually.hpp"
 #include "hook.hpp"
 #include "link_victim.hpp"
 #include "penstock/bytes.hpp"
+#include "penstock/sharing.hpp"
+#include "stream_victim.hpp"
 
 namespace penstock::kill {
 
@@ -41,16 +47,35 @@ class Victim {
   Victim(Report& report, Channel& channel, const Script& script)
       : report_(report), channel_(channel), script_(script) {}
 
+  void run() {
+    const std::string_view name = script_.name;
+    if (name.starts_with("send")) return send();
+    if (name == "receive_in_place") return receive_in_place();
+    if (name.starts_with("receive")) return receive();
+    if (name.starts_with("work")) return work();
+    if (name == "guest_joins") return come_and_go();
+    if (name == "guest_survives" || name.starts_with("guest_gathers")) return send_and_stay();
+    if (name == "close") close();
+  }
+
+ private:
   void send() {
     channel_.add_sender();
     for (std::uint64_t index = 0; index < script_.steps; ++index) send_one(index);
     channel_.remove_sender();
   }
   void receive() {
-    for (std::uint64_t index = 0; index < script_.steps; ++index) {
+    std::uint64_t const most = std::min<std::uint64_t>(script_.steps, Report::kMostReceived);
+    for (std::uint64_t index = 0; index < most; ++index) {
       Message message;
       receive_one(index, message);
     }
+    while (most < script_.steps) pause();
+  }
+  /// Both, until it is killed.
+  void work() {
+    std::thread([this] { Victim(report_, channel_, script_).receive(); }).detach();
+    send();
   }
   /// Several at a time, which are given back in another order.
   void receive_in_place() {
@@ -65,6 +90,16 @@ class Victim {
     drop(2, held[0]);
     drop(3, held[1]);
   }
+  void come_and_go() {
+    send();
+    wait_for_go(report_, script_.steps + 1);
+    receive();
+  }
+  /// And stays until somebody says that it may go.
+  void send_and_stay() {
+    send();
+    wait_for_go(report_, script_.steps + 1);
+  }
   void close() {
     channel_.add_sender();
     send_one(0);
@@ -72,7 +107,6 @@ class Victim {
     channel_.close();
   }
 
- private:
   void send_one(std::uint64_t index) {
     wait_for_go(report_, index + 1);
     Message message;
@@ -115,12 +149,20 @@ std::size_t kilobyte(std::uint64_t /*index*/) { return 1000; }
 /// Records of several blocks, until the ring comes round.
 std::size_t large(std::uint64_t index) { return 66'000 + index * 30'000; }
 
+/// And some that may be read where they lie.
+std::size_t any(std::uint64_t index) {
+  constexpr std::size_t kSizes[] = {8, 10'000, 66'000, 126'000, 500};
+  return kSizes[index % std::size(kSizes)];
+}
+
 /// Three of them may be read where they lie.
 std::size_t in_place(std::uint64_t /*index*/) { return 10'000; }
 
+constexpr std::uint64_t kForEver = ~std::uint64_t{0};
+
 constexpr Script kScripts[] = {
     {"send", 1024, 3, small},
-    {"send_for_ever", 1024, ~std::uint64_t{0}, mixed},
+    {"send_for_ever", 1024, kForEver, mixed},
     {"send_large", 150'000, 3, large},
     {"send_last", 1024, 3, small},
     {"send_full", 1024, 3, kilobyte},
@@ -130,9 +172,42 @@ constexpr Script kScripts[] = {
     {"receive_full", 1024, 3, kilobyte},
     {"receive_asleep", 1024, 3, small},
     {"receive_in_place", 20'000, 4, in_place},
+    {"receive_for_ever", 1024, kForEver, mixed},
+    {"guest_joins", 1024, 2, small},
+    {"guest_survives", 1024, 1, small},
+    {"guest_gathers", 1024, 3, small},
+    {"guest_gathers_at_path", 1024, 3, small},
+    {"work_for_ever", 1024, kForEver, mixed},
+    {"work_large_for_ever", 150'000, kForEver, any},
 };
 
+Ref<Channel> shared_channel(const Script& script, unsigned number, std::uint64_t capacity) {
+  const SharedShape shape{
+      .capacity = capacity, .max_size = script.max_size, .content = SharedShape::kBytes};
+  const Ref<Domain> domain = Domain::join(kFirstDescriptor, number);
+  return SharedQueue::attach(domain, porter(), SharedQueue::map(kSecondDescriptor, shape), shape);
+}
+
+Ref<Channel> guest_channel(std::string_view name, std::uint64_t number) {
+  const std::string address = guest_address(name, number);
+  if (!name.starts_with("guest_gathers")) return sharing::connect(address, {soon()});
+  return sharing::create(address, 1024, Channel::Content::bytes);
+}
+
+/// Once the threads that the channel had are gone, and so have said what they had to say.
+bool is_alone() {
+  return eventually([] {
+    const std::filesystem::directory_iterator threads("/proc/self/task");
+    return std::distance(begin(threads), end(threads)) == 1;
+  });
+}
+
 }  // namespace
+
+std::string guest_address(std::string_view script, std::uint64_t number) {
+  const bool is_path = script.ends_with("_at_path");
+  return (is_path ? "/tmp/penstock-kill-" : "@penstock-kill-") + std::to_string(number);
+}
 
 const Script* script_named(const char* name) {
   for (const Script& script : kScripts) {
@@ -151,24 +226,18 @@ int victim_main(int count, char** words) {
   const auto number = static_cast<unsigned>(std::strtoul(words[5], nullptr, 10));
   Report& report = map_report();
   if (name.starts_with("link_")) link_victim(name, report, target, fate);
+  std::uint64_t const capacity = std::strtoull(words[6], nullptr, 10);
+  if (name.starts_with("stream_")) stream_victim(name, report, target, fate, number, capacity);
   const Script* const script = script_named(words[0]);
   if (script == nullptr) return 2;
-  const SharedShape shape{.capacity = std::strtoull(words[6], nullptr, 10),
-                          .max_size = script->max_size,
-                          .content = SharedShape::kBytes};
-  const Ref<Domain> domain = Domain::join(kFirstDescriptor, number);
+  const bool is_guest = name.starts_with("guest_");
+  if (is_guest) arm(report, target, fate);
   Ref<Channel> channel =
-      SharedQueue::attach(domain, porter(), SharedQueue::map(kSecondDescriptor, shape), shape);
-  arm(report, target, fate);
-  Victim victim(report, *channel, *script);
-  if (name.starts_with("send")) victim.send();
-  if (name == "receive_in_place") {
-    victim.receive_in_place();
-  } else if (name.starts_with("receive")) {
-    victim.receive();
-  }
-  if (name == "close") victim.close();
+      is_guest ? guest_channel(name, capacity) : shared_channel(*script, number, capacity);
+  if (!is_guest) arm(report, target, fate);
+  Victim(report, *channel, *script).run();
   channel = {};
+  if (is_guest && !is_alone()) report.failures.fetch_add(1);
   _exit(report.failures.load() == 0 ? 0 : 1);
 }
 

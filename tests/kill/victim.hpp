@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "penstock/channel.hpp"
@@ -19,12 +20,21 @@ struct Script {
   std::size_t (*size)(std::uint64_t index);
 };
 
+/// Receives what may go with it when it dies.
+[[nodiscard]] inline bool takes(const Script& script) {
+  const std::string_view name = script.name;
+  return name.starts_with("receive") || name.starts_with("work") || name == "guest_joins";
+}
+
 /// nullptr: there is none of that name.
 [[nodiscard]] const Script* script_named(const char* name);
 
 /// The rest of main() in a process that begins with `victim`: script, the words of target_words(),
 /// its number, and the capacity of the channel.
 int victim_main(int count, char** words);
+
+/// Where a channel without a VM is gathered around; `number`: one that nobody else has.
+[[nodiscard]] std::string guest_address(std::string_view script, std::uint64_t number);
 
 /// Access, place, hit and fate.
 [[nodiscard]] std::vector<std::string> target_words(const Target& target, Fate fate);

@@ -28,7 +28,7 @@ class ReportPage {
       page = mmap(nullptr, sizeof(Report), PROT_READ | PROT_WRITE, MAP_SHARED, descriptor_, 0);
     }
     if (page == MAP_FAILED) std::abort();
-    report_ = new (page) Report{};
+    report_ = new (page) Report;  // Zeros, most of which nobody touches.
   }
   ~ReportPage() {
     munmap(report_, sizeof(Report));

@@ -327,7 +327,8 @@ class ByteStream::Reading {
   void copy(std::uint64_t from, std::uint8_t* to, std::size_t count) noexcept;
   /// For a reader that needs more than is there: what is there counts against max_unread no more,
   /// as if it had been read, so that the reader and a writer in want of room do not wait for each
-  /// other.
+  /// other. In a shared stream only what was there before the last pull(), since that is what the
+  /// reader has looked at.
   void relieve() noexcept;
   /// Moves on by `count` bytes that are there; what is not retained is freed.
   void consume(std::uint64_t count) noexcept;
