@@ -3,9 +3,9 @@
 %%! -pa _build/default/lib/penstock/ebin
 %% SPDX-License-Identifier: Apache-2.0
 %%
-%% Streams through shared channels: from Erlang to a worker process, beside a context in the VM and
-%% a {packet, 4} port whose loop gets terms, and one that only counts frames; and from one worker to another, and without Erlang from one Python to
-%% another, beside multiprocessing and ZeroMQ.
+%% Streams through shared channels: from Erlang to a worker process, beside a context in the VM, a
+%% {packet, 4} port whose loop gets terms, too, and one that only counts frames; and from one worker
+%% to another, and without Erlang from one Python to another, beside multiprocessing and ZeroMQ.
 %%
 %%   bench/shared.escript [perf/RESULT.json]
 

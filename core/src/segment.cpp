@@ -40,8 +40,8 @@ int open_memfd(const char* name) {
   return descriptor;
 }
 
-/// Beyond RLIMIT_FSIZE the kernel refuses, too, but it first sends SIGXFSZ, which ends a process that
-/// does not expect it.
+/// Beyond RLIMIT_FSIZE the kernel refuses, too, but it first sends SIGXFSZ, which ends a process
+/// that does not expect it.
 bool is_within_limit(std::size_t bytes) noexcept {
   struct rlimit limit {};
   return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
