@@ -34,6 +34,7 @@ inline void PrintTo(const Case& it, std::ostream* out) { *out << it.name; }
 [[nodiscard]] std::span<const Case> shared_queue_cases();
 [[nodiscard]] std::span<const Case> domain_cases();
 [[nodiscard]] std::span<const Case> shared_stream_cases();
+[[nodiscard]] std::span<const Case> death_cases();
 
 [[nodiscard]] std::vector<Case> all_cases();
 

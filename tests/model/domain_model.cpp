@@ -3,20 +3,12 @@
 #include "penstock/domain.hpp"
 
 #include "cases.hpp"
-#include "payload.hpp"
 #include "processes.hpp"
+#include "shared_messages.hpp"
 
 namespace penstock::model {
 
 namespace {
-
-constexpr std::size_t kSmall = 16;
-
-void send(Channel& channel, std::uint64_t number) {
-  Message message;
-  put(message, number, kSmall);
-  require(channel.try_send(message) == Status::ok, "full, although it fits");
-}
 
 /// Waits for a message; 0 is the end.
 std::uint64_t receive(Channel& channel) {
@@ -48,16 +40,14 @@ void dead_is_undone_soon() {
   Domains domains(3);
   const Channels on(domains, kSmall);
   on[0].add_sender();
-  Death death;
   parallel(
       [&] {
         MpscProducer::Claim claim;
         require(on.producer_of(1).try_claim(kSmall, &claim) == Status::ok,
                 "full, although it fits");
-        death.happen();
       },
       [&] {
-        death.await();
+        await_end(1);
         domains[0]->ended(1);
         for (unsigned turn = 0; domains[0]->is_member(1); ++turn) spin_pause(turn);
         domains[0]->leave();

@@ -65,22 +65,6 @@ class Domains {
   std::array<std::uint32_t, Domain::kMost> listened_{};
 };
 
-/// As far as the others are concerned.
-class Death {
- public:
-  /// The last that a process does.
-  void happen() { has_happened_.store(1, order::release("test")); }
-  /// The proof: what the dead did is visible to who has it, as the kernel sees to.
-  void await() const {
-    for (unsigned turn = 0; has_happened_.load(order::acquire("test")) == 0; ++turn) {
-      spin_pause(turn);
-    }
-  }
-
- private:
-  Atomic<std::uint32_t> has_happened_{0};
-};
-
 /// A channel of raw bytes.
 class Channels {
  public:
@@ -95,6 +79,8 @@ class Channels {
         domain, no_terms, SharedQueue::map(first.descriptor(), first.shape()), first.shape()));
   }
   Channel& operator[](std::size_t number) const { return *channels_[number]; }
+  /// Of a process that may have died: nobody destroys it.
+  void abandon(std::size_t number) { (void)channels_[number].take(); }
   [[nodiscard]] SharedQueue& queue(std::size_t number) const {
     return static_cast<SharedQueue&>(*channels_[number]->shared());
   }
@@ -120,6 +106,8 @@ class Streams {
     }
   }
   ByteStream& operator[](std::size_t number) const { return *streams_[number]; }
+  /// As of a channel.
+  void abandon(std::size_t number) { (void)streams_[number].take(); }
 
  private:
   std::vector<Ref<ByteStream>> streams_;

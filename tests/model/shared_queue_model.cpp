@@ -6,43 +6,14 @@
 #include <array>
 
 #include "cases.hpp"
-#include "payload.hpp"
-#include "penstock/bytes.hpp"
 #include "processes.hpp"
+#include "shared_messages.hpp"
 
 namespace penstock::model {
 
 namespace {
 
-constexpr std::size_t kSmall = 16;
 constexpr std::size_t kHalf = 1000;  ///< Two fill the smallest ring.
-constexpr std::size_t kInPlace = SharedQueue::kLeastInPlace;
-
-Status try_send(Channel& channel, std::uint64_t number, std::size_t bytes = kSmall) {
-  Message message;
-  put(message, number, bytes);
-  return channel.try_send(message);
-}
-
-void send(Channel& channel, std::uint64_t number, std::size_t bytes = kSmall) {
-  require(try_send(channel, number, bytes) == Status::ok, "full, although it fits");
-}
-
-/// As one that polls: somebody else may be taking a message just now.
-void receive_polling(Channel& channel, Message& message) {
-  for (unsigned turn = 0;; ++turn) {
-    const Status status = channel.try_receive(message);
-    if (status == Status::ok) return;
-    require(status == Status::empty, "neither received nor empty");
-    spin_pause(turn);
-  }
-}
-
-std::uint64_t read_number(const Message& message) {
-  std::uint64_t number = 0;
-  copy_out(&number, bytes::view(message).bytes.data(), sizeof number);
-  return number;
-}
 
 void require_empty(const Channels& on) {
   require(on[0].size() == 0, "something is left");
@@ -65,11 +36,6 @@ void role_is_handed_over() {
   require(got[0] + got[1] == 3 && got[0] != got[1] && got[0] != 0, "lost or doubled");
   require_empty(on);
 }
-
-/// Read in place, if it is long enough.
-struct InPlace : Message {
-  InPlace() { take_in_place(); }
-};
 
 /// One process ends its lease while another one takes a message: either gives the room back.
 void ended_lease_is_seen() {
@@ -102,6 +68,7 @@ void record_is_read_in_place() {
   for (std::uint64_t i = 1; i <= 4; ++i) send(on[0], i, kInPlace);
   InPlace first;
   receive_polling(on[1], first);
+  Taken second;
   parallel(
       [&] {
         Status status = Status::full;
@@ -116,10 +83,10 @@ void record_is_read_in_place() {
         first.clear();
       },
       [&] {
-        Taken second;
         receive_polling(on[2], second);
         require(read_number(second) == 2, "lost or doubled");
       });
+  second.clear();
   for (std::uint64_t i = 3; i <= 5; ++i) {
     Message message;
     receive_polling(on[1], message);
@@ -176,24 +143,18 @@ void last_sender_leaves() {
       });
 }
 
-void recover(Channel& channel, unsigned process) {
-  for (unsigned turn = 0; !channel.recover(process); ++turn) spin_pause(turn);
-}
-
 /// The last sender dies as soon as its message is there: it has called nobody.
 void last_sender_dies() {
   Domains domains(3);
   const Channels on(domains, kSmall);
   on[1].add_sender();
-  Death death;
   parallel(
       [&] {
         const std::uint8_t message[kSmall] = {1};
         require(on.producer_of(1).try_send(message) == Status::ok, "full, although it fits");
-        death.happen();
       },
       [&] {
-        death.await();
+        await_end(1);
         recover(on[0], 1);
       },
       [&] {
@@ -341,10 +302,10 @@ constexpr Case kCases[] = {
      {.limits = {3, 2}, .random_executions = 5000}},
     {"SharedQueueKeepsWhatIsReadInPlace",
      record_is_read_in_place<Message>,
-     {.limits = {2, 1}, .most_executions = 20'000}},
+     {.limits = {2, 1}, .most_executions = 10'000}},
     {"SharedQueueKeepsWhatTwoReadInPlace",
      record_is_read_in_place<InPlace>,
-     {.limits = {2, 1}, .most_executions = 20'000}},
+     {.limits = {1, 1}, .most_executions = 10'000}},
     {"SharedQueueIsTakenFromByOneProcessAtATime", role_is_handed_over, {.limits = {2, 2}}},
 };
 

@@ -212,22 +212,17 @@ void reader_dies() {
   const Streams on(domains, {.max_unread = kRing, .retains = false});
   begin(on[1]);
   require(write<2>(on[0], 1) == Status::ok, "write failed");
-  Death death;
-  parallel(
-      [&] {
-        read(on[1], [](Reading& reading) { take(reading, 1); });
-        death.happen();
-      },
-      [&] {
-        death.await();
-        require(on[0].recover(1), "not recovered");
-      },
-      [&] {
-        on[2].add_reader();
-        for (unsigned turn = 0; !on[2].take_turn(); ++turn) spin_pause(turn);
-        read(on[2], [](Reading& reading) { take(reading, 1); });
-        require(on[2].position() == 2 * kWord, "it begins elsewhere");
-      });
+  parallel([&] { read(on[1], [](Reading& reading) { take(reading, 1); }); },
+           [&] {
+             await_end(1);
+             require(on[0].recover(1), "not recovered");
+           },
+           [&] {
+             on[2].add_reader();
+             for (unsigned turn = 0; !on[2].take_turn(); ++turn) spin_pause(turn);
+             read(on[2], [](Reading& reading) { take(reading, 1); });
+             require(on[2].position() == 2 * kWord, "it begins elsewhere");
+           });
 }
 
 /// A writer that finds no room beside the first reader's coming.
