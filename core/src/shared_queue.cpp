@@ -141,7 +141,7 @@ Status SharedQueue::pop(Message& message, bool* is_wanted) noexcept {
 }
 
 MpscConsumer SharedQueue::consumer() const noexcept {
-  if (header().leased.load(order::relaxed) == 0) return {ring(), shape_.capacity};
+  if (header().leased.load(order::acquire("D12")) == 0) return {ring(), shape_.capacity};
   return {ring(), shape_.capacity, header().next.load(order::relaxed)};
 }
 
@@ -229,7 +229,7 @@ bool SharedQueue::take_in_place(MpscConsumer& ring, std::span<const std::uint8_t
   leased->starts(*channel_, *free);
   free->store(ring.position() << 8 | self(), order::relaxed);
   header().next.store(ring.position(), order::relaxed);
-  header().leased.store(1, order::relaxed);
+  header().leased.store(1, order::release("D12"));
   ring.keep();
   return true;
 }
@@ -248,7 +248,7 @@ void SharedQueue::go_on(MpscConsumer& ring) noexcept {
     if (ring.is_before(word >> 8, oldest)) oldest = word >> 8;
   }
   ring.release_to(oldest);
-  if (!is_any) header().leased.store(0, order::relaxed);
+  if (!is_any) header().leased.store(0, order::release("D12"));
 }
 
 /// Who finds us at it wants us to look again.

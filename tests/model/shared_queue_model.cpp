@@ -205,6 +205,26 @@ void receive_waiting(Channel& channel, Message& message) {
   require(channel.receive(message, kNoDeadline, me, &woken) == Status::ok, "a receive gave up");
 }
 
+/// Nobody can send, and what there was is being read in place: who waits beside the end of that
+/// learns of the end.
+void end_comes_beside_a_lease() {
+  Domains domains(3);
+  const Channels on(domains, kInPlace);
+  send(on[0], 1, kInPlace);
+  InPlace last;
+  receive_polling(on[1], last);
+  parallel([&] { last.clear(); },
+           [&] {
+             Message none;
+             ThreadWaiter me;
+             ThreadWaiter::Wake woken{};
+             const Status status = on[2].receive(none, kNoDeadline, me, &woken);
+             require(status == Status::closed, "another end");
+             domains[2]->leave();
+           },
+           [&] { domains.listen(2); });
+}
+
 /// The sender waits for room in one process, the receiver for messages in another one.
 void processes_wait_for_each_other() {
   Domains domains(2);
@@ -283,6 +303,7 @@ constexpr Case kCases[] = {
     {"SharedQueueLetsProcessesWaitForEachOther",
      processes_wait_for_each_other,
      {.limits = {2, 1}, .most_executions = 5'000, .random_executions = 10'000}},
+    {"SharedQueueEndsBesideALease", end_comes_beside_a_lease, {.limits = {1, 1, false}}},
     {"SharedQueueOfTwoReceivingProcessesServesBoth",
      two_processes_receive,
      {.limits = {2, 1}, .most_executions = 5'000, .random_executions = 10'000}},

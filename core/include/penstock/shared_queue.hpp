@@ -68,6 +68,10 @@ static_assert(sizeof(SharedHeader) == 384);
 ///       read-modify-write, so who takes it sees what all before had to tell.
 ///   D7  who has read a record in place stores 0 in its lease, release -> who has the role loads
 ///       that, acquire, and then P2: no producer writes there before.
+///   D12 who takes a record in place stores `leased` behind `next`, and who finds no lease left
+///       behind `head`, release -> consumer() loads it, acquire: the one of both that counts. Also
+///       for who looks without the role; and no compiler moves the stores of a lease behind that of
+///       `leased`, so that a process that dies between leaves nothing that counts and is not there.
 ///   D4  set_sender takes a mark away, release -> has_sender loads the marks, acquire: what the
 ///       last one sent (as C2).
 class SharedQueue final : public SharedStore {
