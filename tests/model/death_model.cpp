@@ -67,6 +67,40 @@ void receiver_dies() {
   require_whole(on, 1);
 }
 
+/// Those that are left undo at the same time what a dead process had begun, as guests do whose
+/// creator is dead.
+void several_recover() {
+  Domains domains(4);
+  Channels on(domains, kInPlace);
+  send(on[0], 1, kInPlace);
+  send(on[0], 2);
+  Victim victim;
+  parallel(
+      [&] {
+        may_die();
+        InPlace message;
+        if (on[1].try_receive(message) != Status::ok) return;
+        victim.got = read_number(message);
+        message.clear();
+      },
+      [&] {
+        await_end(1);
+        recover(on[2], 1);
+      },
+      [&] {
+        await_end(1);
+        recover(on[3], 1);
+      });
+  Message message;
+  require(on[2].try_receive(message) == Status::ok, "lost");
+  if (victim.got == 0 && read_number(message) == 1) {
+    message.clear();
+    require(on[2].try_receive(message) == Status::ok, "lost");
+  }
+  require(read_number(message) == 2 && on[0].size() == 0, "lost or doubled");
+  require_whole(on, 1);
+}
+
 /// A sender dies, beside another one.
 void sender_dies() {
   Domains domains(3);
@@ -259,6 +293,9 @@ constexpr Case kCases[] = {
     {"DeadReceiverLeavesNothing",
      receiver_dies<Message>,
      {.limits = {1, 1}, .most_executions = 20'000}},
+    {"DeadReceiverIsUndoneBySeveral",
+     several_recover,
+     {.limits = {1, 1}, .most_executions = 10'000, .random_executions = 5'000}},
     {"DeadSenderLeavesNothing", sender_dies, {.limits = {1, 1}, .most_executions = 20'000}},
 };
 
