@@ -275,7 +275,49 @@ void reader_dies() {
   if (has_died()) on.abandon(1);
 }
 
+/// A reader dies while a writer waits for room, which comes, or never will.
+void reader_dies_beside_a_writer() {
+  Domains domains(2);
+  Streams on(domains, {.max_unread = kWord, .retains = false});
+  on[1].add_reader();
+  require(on[1].take_turn(), "it is another process's turn");
+  write_word(on[0], 1);
+  Victim victim;
+  parallel(
+      [&] {
+        may_die();
+        victim.got = take_word(on[1]) ? 1 : 0;
+      },
+      [&] {
+        await_end(1);
+        domains[0]->ended(1);
+      },
+      [&] {
+        std::uint32_t const word = 2;
+        const std::span bytes(reinterpret_cast<const std::uint8_t*>(&word), kWord);
+        Status status = on[0].write(bytes);
+        while (status == Status::full) {
+          ThreadWaiter me;
+          on[0].space_waiters().add(me);
+          on[0].want_room(kWord);
+          status = on[0].write(bytes);
+          if (status == Status::full) status = on[0].full_or_abandoned();
+          if (status == Status::full) (void)me.park(kNoDeadline);
+          (void)me.leave(on[0].space_waiters());
+        }
+        await_end(1);
+        require(status == Status::ok || status == Status::no_reader, "another outcome");
+        require(status == Status::ok || has_died(), "there was room");
+        domains[0]->leave();
+      },
+      [&] { domains.listen(0); });
+  if (has_died()) on.abandon(1);
+}
+
 constexpr Case kCases[] = {
+    {"DeadReaderLeavesNoWriterAsleep",
+     reader_dies_beside_a_writer,
+     {.limits = {1, 1}, .most_executions = 10'000, .random_executions = 5'000}},
     {"DeadSenderLeavesNobodyAsleep",
      sender_dies_beside_a_sleeper,
      {.limits = {1, 1}, .most_executions = 10'000, .random_executions = 10'000}},
