@@ -227,6 +227,8 @@ bool SharedQueue::take_in_place(MpscConsumer& ring, std::span<const std::uint8_t
     return false;
   }
   leased->starts(*channel_, *free);
+  // The last store makes the others count, and so comes last whatever a compiler does: who dies
+  // between has leased nothing yet. Which of the first two comes first does not matter.
   free->store(ring.position() << 8 | self(), order::relaxed);
   header().next.store(ring.position(), order::relaxed);
   header().leased.store(1, order::release("D12"));

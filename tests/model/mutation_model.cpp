@@ -73,7 +73,7 @@ const std::vector<Edge>& edges() {
       {"P3", {"MpscProducersShareWhatTheySawOfTheConsumer"}},
       {"P4",
        {"MpscRingRefusesNothingThatFits", "MpscRingSkipsWhatADeadProducerLeft",
-        "MpscRingTellsWhomItWaitsFor"}},
+        "MpscRingTellsWhomItWaitsFor", "DeadCloserClosesForAllOrNobody"}},
       {"Q1",
        {"QueueOfTwoProducersKeepsOrderAndLosesNothing", "QueueDroppedWithContentsLeaksNothing"}},
       {"Q2",

@@ -301,7 +301,36 @@ void processes_wait_for_each_other() {
       [&] { domains.listen(0); }, [&] { domains.listen(1); });
 }
 
+/// Who waits in another process gets all, and learns of the end.
+void end_wakes_another_process() {
+  Domains domains(2);
+  const Streams on(domains, {.max_unread = kRing, .retains = false});
+  begin(on[1]);
+  parallel(
+      [&] {
+        require(write<1>(on[0], 1) == Status::ok, "write failed");
+        on[0].close();
+      },
+      [&] {
+        for (bool has_ended = false; !has_ended;) {
+          read(on[1], [&](Reading& reading) {
+            has_ended = reading.end() != End::open;
+            take(reading, reading.available() / kWord);
+            require(!has_ended || reading.position() == kWord, "the end overtook a word");
+          });
+          ThreadWaiter me;
+          ThreadWaiter::Wake woken{};
+          if (!has_ended) (void)on[1].await(2 * kWord, kNoDeadline, me, &woken);
+        }
+        domains[1]->leave();
+      },
+      [&] { domains.listen(1); });
+}
+
 constexpr Case kCases[] = {
+    {"SharedStreamEndWakesAnotherProcess",
+     end_wakes_another_process,
+     {.limits = {1, 2}, .most_executions = 10'000, .random_executions = 5'000}},
     {"SharedStreamBringsItsBytes", bytes_arrive<1>, {.limits = {2, 2}}},
     {"SharedStreamBringsItsOwnProcessItsBytes", bytes_arrive<0>, {.limits = {2, 2}}},
     {"SharedStreamEndsAfterItsBytes", end_comes_after_the_bytes<1>, {.limits = {2, 2}}},

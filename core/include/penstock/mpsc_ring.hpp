@@ -50,7 +50,8 @@ namespace penstock {
 ///       not look at head themselves.
 ///   P4  a claim moves tail, release -> another producer loads it, acquire, and then head: it sees
 ///       no older head than that claim did, and so never refuses what fits. And -> who skips the
-///       claims of the dead: the entries of all claims before the last one are there.
+///       claims of the dead: the entries of all claims before the last one are there. close() marks
+///       tail with release, too: who dies in it leaves no ring that is closed to producers only.
 class MpscRing {
  public:
   static constexpr std::uint64_t kGranule = 64;
@@ -279,7 +280,7 @@ class MpscProducer : public MpscRing {
   /// No claim succeeds afterwards; "no further claim" and "here the stream ends" are one word.
   void close() noexcept {
     header_->closing.store(1, order::relaxed);  // A hint; the fence of the wake-up orders it.
-    header_->tail.fetch_or(ring::kClosed, order::relaxed);
+    header_->tail.fetch_or(ring::kClosed, order::release("P4"));
     wake_consumer();
   }
   [[nodiscard]] Gate& space() noexcept { return header_->space; }
