@@ -35,7 +35,9 @@ port(Message, Count) ->
              "    read(size)\n"
              "sys.stdout.buffer.write(struct.pack('>I',2)+b'ok')\n"
              "sys.stdout.buffer.flush()\n",
-    Arguments = ["-c", Script, integer_to_list(Count)],
+    port(Message, Count, ["-c", Script, integer_to_list(Count)]).
+
+port(Message, Count, Arguments) ->
     Port = open_port({spawn_executable, os:find_executable("python3", "/usr/bin")},
                      [{packet, 4}, binary, exit_status, {args, Arguments}]),
     From = erlang:monotonic_time(microsecond),

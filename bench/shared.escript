@@ -3,9 +3,9 @@
 %%! -pa _build/default/lib/penstock/ebin
 %% SPDX-License-Identifier: Apache-2.0
 %%
-%% Streams through shared channels: from Erlang to a worker process, beside a context in the VM and
-%% a {packet, 4} port; and from one worker to another, and without Erlang from one Python to
-%% another, beside multiprocessing and ZeroMQ.
+%% Streams through shared channels: from Erlang to a worker process, beside a context in the VM, a
+%% {packet, 4} port whose loop gets terms, too, and one that only counts frames; and from one worker
+%% to another, and without Erlang from one Python to another, beside multiprocessing and ZeroMQ.
 %%
 %%   bench/shared.escript [perf/RESULT.json]
 
@@ -17,7 +17,8 @@ rows() ->
     [{"erlang_to_vm_64B", "msg/s", fun(Context) -> to_python(Context, #{}, 300_000) end},
      {"erlang_to_worker_64B", "msg/s",
       in_worker(fun(Context) -> to_python(Context, #{shared => true}, 300_000) end)},
-     {"erlang_to_port_64B_baseline", "msg/s", fun(_) -> port(small(), 100_000) end},
+     {"erlang_to_port_64B_baseline", "msg/s", fun(_) -> port_terms(small(), 100_000) end},
+     {"erlang_to_port_64B_undecoded_baseline", "msg/s", fun(_) -> port(small(), 100_000) end},
      {"round_trip_vm_64B", "us", fun(Context) -> round_trip(Context, #{}, 5000) end},
      {"round_trip_worker_64B", "us",
       in_worker(fun(Context) -> round_trip(Context, #{shared => true}, 5000) end)}]
@@ -78,6 +79,11 @@ send(Channel, Message, Count) ->
         busy -> ok = py_channel:send(Channel, Message, infinity)
     end,
     send(Channel, Message, Count - 1).
+
+%% The same loop at a port: it gets terms, too.
+port_terms(Message, Count) ->
+    Script = filename:join(here(), "port_terms.py"),
+    port(Message, Count, [Script, integer_to_list(Count)]).
 
 %% The median of one message there and back.
 round_trip(Context, Opts, Count) ->

@@ -10,9 +10,8 @@ namespace {
 
 /// The longest name of an atom, 255 characters, in UTF-8.
 constexpr std::size_t kMaxAtomName = 1020;
-/// How external term format begins, and what follows where it is compressed: a few bytes may then
-/// stand for any number.
-constexpr std::uint8_t kExternalVersion = 131, kCompressed = 80;
+/// How external term format begins.
+constexpr std::uint8_t kExternalVersion = 131;
 
 [[nodiscard]] Status append(Message& out, std::span<const std::uint8_t> bytes) noexcept {
   if (bytes.empty()) return Status::ok;
@@ -125,12 +124,8 @@ class Inwards {
     return written(writer_.handle(kind, std::move(object)));
   }
   [[nodiscard]] Status opaque(const Item& item) noexcept {
-    const auto kind = static_cast<OpaqueKind>(item.kind);
-    if (kind > OpaqueKind::fun || item.bytes.size() < 2 || item.bytes[0] != kExternalVersion ||
-        item.bytes[1] == kCompressed) {
-      return Status::corrupt;
-    }
-    return written(writer_.opaque(kind, item.bytes));
+    if (!may_be_external(item.kind, item.bytes)) return Status::corrupt;
+    return written(writer_.opaque(static_cast<OpaqueKind>(item.kind), item.bytes));
   }
 
   Porter& porter_;
@@ -138,6 +133,23 @@ class Inwards {
 };
 
 }  // namespace
+
+bool may_be_external(std::uint8_t kind, std::span<const std::uint8_t> external) noexcept {
+  if (external.size() < 2 || external[0] != kExternalVersion) return false;
+  // Its tags, the newer form first.
+  std::uint8_t const tag = external[1];
+  switch (static_cast<OpaqueKind>(kind)) {
+    case OpaqueKind::pid:
+      return tag == 88 || tag == 103;
+    case OpaqueKind::reference:
+      return tag == 90 || tag == 114 || tag == 101;
+    case OpaqueKind::port:
+      return tag == 120 || tag == 89 || tag == 102;
+    case OpaqueKind::fun:
+      return tag == 112 || tag == 113;  // Of this node's code, and exported.
+  }
+  return false;
+}
 
 Status to_portable(std::span<const std::uint8_t> bytes, Porter& porter, Message& out) noexcept {
   return convert(bytes, out, Outwards(porter, out));

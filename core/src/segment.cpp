@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,6 +40,14 @@ int open_memfd(const char* name) {
   return descriptor;
 }
 
+/// Beyond RLIMIT_FSIZE the kernel refuses, too, but it first sends SIGXFSZ, which ends a process
+/// that does not expect it.
+bool is_within_limit(std::size_t bytes) noexcept {
+  struct rlimit limit {};
+  return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+         bytes <= limit.rlim_cur;
+}
+
 /// A statistic.
 constinit Atomic<std::int64_t> shared_bytes_here{0};
 
@@ -54,6 +63,7 @@ Segment Segment::create_private(std::size_t bytes) {
 
 Segment Segment::create_shared(std::size_t bytes, const char* name) {
   std::size_t const size = whole_pages(bytes);
+  if (!is_within_limit(size)) fail("fallocate of a segment", EFBIG);
   Segment segment;
   segment.descriptor_ = open_memfd(name);
   // Grows the file, and reserves its pages.

@@ -13,8 +13,6 @@ namespace penstock {
 
 namespace {
 
-/// Looks at the role of who takes messages before it is taken for held by somebody who sleeps.
-constexpr unsigned kLooks = 500;
 /// Others may want the role as often as they like; nobody is kept for ever.
 constexpr unsigned kMostCollections = 64;
 
@@ -143,7 +141,7 @@ Status SharedQueue::pop(Message& message, bool* is_wanted) noexcept {
 }
 
 MpscConsumer SharedQueue::consumer() const noexcept {
-  if (header().leased.load(order::relaxed) == 0) return {ring(), shape_.capacity};
+  if (header().leased.load(order::acquire("D12")) == 0) return {ring(), shape_.capacity};
   return {ring(), shape_.capacity, header().next.load(order::relaxed)};
 }
 
@@ -231,14 +229,15 @@ bool SharedQueue::take_in_place(MpscConsumer& ring, std::span<const std::uint8_t
   leased->starts(*channel_, *free);
   free->store(ring.position() << 8 | self(), order::relaxed);
   header().next.store(ring.position(), order::relaxed);
-  header().leased.store(1, order::relaxed);
+  header().leased.store(1, order::release("D12"));
   ring.keep();
   return true;
 }
 
 /// The role's: `ring` has consumed a record. Each step may be the last one of a process that dies.
+/// Who waits for the room is woken by the channel, behind the fence of leave_role().
 void SharedQueue::go_on(MpscConsumer& ring) noexcept {
-  if (header().leased.load(order::relaxed) == 0) return ring.release();
+  if (header().leased.load(order::relaxed) == 0) return ring.give_back_to(ring.position());
   std::uint64_t const next = ring.position();
   header().next.store(next, order::relaxed);
   std::uint64_t oldest = next;
@@ -249,8 +248,8 @@ void SharedQueue::go_on(MpscConsumer& ring) noexcept {
     is_any = true;
     if (ring.is_before(word >> 8, oldest)) oldest = word >> 8;
   }
-  ring.release_to(oldest);
-  if (!is_any) header().leased.store(0, order::relaxed);
+  ring.give_back_to(oldest);
+  if (!is_any) header().leased.store(0, order::release("D12"));
 }
 
 /// Who finds us at it wants us to look again.
@@ -272,10 +271,13 @@ bool SharedQueue::collect() noexcept {
 /// Held for one message. Who holds it and sleeps, or was stopped, is not waited for: it looks for
 /// us when it goes on.
 bool SharedQueue::take_role() noexcept {
-  for (unsigned looks = 0; looks < kLooks; ++looks) {
-    if (try_take_role()) return true;
-    spin_pause(0);
+  for (unsigned looks = 0; !try_take_role(); spin_pause(0)) {
+    if (++looks == kPatience) return want_role();
   }
+  return true;
+}
+
+bool SharedQueue::want_role() noexcept {
   // It may have been given back since we looked, and then nobody would look for us.
   std::uint32_t const word = header().consumer.fetch_or(kWanted, order::release("D2"));
   return (word & ~kWanted) == 0 && try_take_role();
@@ -289,9 +291,10 @@ bool SharedQueue::try_take_role() noexcept {
          role.compare_exchange_strong(word, word | self(), order::acquire("D2"), order::relaxed);
 }
 
-/// True: somebody else wanted it.
+/// True: somebody else wanted it; what he has to tell is seen by who takes the role again.
 bool SharedQueue::leave_role() noexcept {
-  return (header().consumer.exchange(0, order::acq_rel("D2")) & kWanted) != 0;
+  Atomic<std::uint32_t>& role = header().consumer;
+  return (exchange_and_fence(role, 0U, order::release("D2"), "W1") & kWanted) != 0;
 }
 
 // Ends

@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <ctime>
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -55,19 +54,18 @@ void futex_wake(Atomic<std::uint32_t>* word, int count, Reach reach) noexcept {
   syscall(SYS_futex, word, FUTEX_WAKE | private_flag(reach), count, nullptr, nullptr, 0);
 }
 
-bool event_wait(int event, std::int64_t deadline_ns, const void* signal_mask) noexcept {
+bool event_wait(int event, int signals, std::int64_t deadline_ns) noexcept {
   timespec left{};
   if (deadline_ns != kNoDeadline) {
     std::int64_t const left_ns = std::max<std::int64_t>(0, deadline_ns - now_ns());
     left = {left_ns / kNanosPerSecond, left_ns % kNanosPerSecond};
   }
-  pollfd watched{event, POLLIN, 0};
-  const int ready = ppoll(&watched, 1, deadline_ns == kNoDeadline ? nullptr : &left,
-                          static_cast<const sigset_t*>(signal_mask));
+  pollfd watched[] = {{event, POLLIN, 0}, {signals, POLLIN, 0}};
+  const int ready = ppoll(watched, 2, deadline_ns == kNoDeadline ? nullptr : &left, nullptr);
   if (ready < 0) return errno != EINTR;
   eventfd_t count = 0;
-  if (ready > 0) eventfd_read(event, &count);
-  return true;
+  if (watched[0].revents != 0) eventfd_read(event, &count);
+  return watched[1].revents == 0;
 }
 
 void event_raise(int event) noexcept { eventfd_write(event, 1); }

@@ -128,7 +128,7 @@ ThreadWaiter::Wake ThreadWaiter::park(std::int64_t deadline_ns) noexcept {
     if ((state & kInterrupted) != 0) return Wake::interrupted;
     if (deadline_ns != kNoDeadline && now_ns() >= deadline_ns) return Wake::timeout;
     const bool undisturbed = event_ < 0 ? futex_wait(state_, state, deadline_ns)
-                                        : event_wait(event_, deadline_ns, signal_mask_);
+                                        : event_wait(event_, signals_, deadline_ns);
     if (!undisturbed) return Wake::signal;
   }
 }

@@ -48,25 +48,21 @@ Atomic<std::uint32_t>& has_pwait2() noexcept {
   return has;
 }
 
-/// The kernel's sigset_t, which is the beginning of glibc's.
-constexpr std::size_t kSignals = 8;
-
-int wait_until(int epoll, epoll_event* events, std::int64_t deadline,
-               const sigset_t* signals) noexcept {
+int wait_until(int epoll, epoll_event* events, std::int64_t deadline) noexcept {
   constexpr int room = WatchTable::kBatch;
   if (deadline == Reactor::at_once) return epoll_wait(epoll, events, room, 0);
-  if (deadline == Reactor::no_deadline) return epoll_pwait(epoll, events, room, -1, signals);
+  if (deadline == Reactor::no_deadline) return epoll_wait(epoll, events, room, -1);
   be_punctual();
   std::int64_t const left = std::max<std::int64_t>(0, deadline - now_ns());
   if (has_pwait2().load(order::relaxed) != 0) {
     const timespec timeout{left / kNanosPerSecond, left % kNanosPerSecond};
-    const long count = syscall(SYS_epoll_pwait2, epoll, events, room, &timeout, signals, kSignals);
+    const long count = syscall(SYS_epoll_pwait2, epoll, events, room, &timeout, nullptr, 0);
     if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return static_cast<int>(count);
     has_pwait2().store(0, order::relaxed);
   }
   std::int64_t const millis = (left + kNanosPerMilli - 1) / kNanosPerMilli;
-  return epoll_pwait(epoll, events, room,
-                     static_cast<int>(std::min<std::int64_t>(millis, INT32_MAX)), signals);
+  return epoll_wait(epoll, events, room,
+                    static_cast<int>(std::min<std::int64_t>(millis, INT32_MAX)));
 }
 
 }  // namespace
@@ -124,9 +120,9 @@ void EpollReactor::forget(int fd) noexcept {
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, &unused);  // Fails for one that is closed.
 }
 
-std::span<const Event> EpollReactor::poll() noexcept { return wait(at_once, nullptr); }
+std::span<const Event> EpollReactor::poll() noexcept { return wait(at_once); }
 
-std::span<const Event> EpollReactor::wait(std::int64_t deadline, const sigset_t* signals) noexcept {
+std::span<const Event> EpollReactor::wait(std::int64_t deadline) noexcept {
   {
     const Turn turn(*this);
     if (haunted_ || !epoll_) (void)renew();
@@ -134,11 +130,11 @@ std::span<const Event> EpollReactor::wait(std::int64_t deadline, const sigset_t*
   epoll_event events[WatchTable::kBatch];
   int count = 0;
   const auto has_something = [&] {
-    count = wait_until(epoll_.get(), events, at_once, nullptr);
+    count = wait_until(epoll_.get(), events, at_once);
     return count != 0;
   };
   if (deadline == at_once || may_sleep(deadline, has_something)) {
-    count = wait_until(epoll_.get(), events, deadline, signals);
+    count = wait_until(epoll_.get(), events, deadline);
   }
   const Turn turn(*this);
   watches_->begin_batch();

@@ -19,9 +19,7 @@ class EpollReactor final : public Reactor {
                           void* owner) noexcept override;
   void forget(int fd) noexcept override;
   [[nodiscard]] std::span<const Event> poll() noexcept override;
-  using Reactor::wait;
-  [[nodiscard]] std::span<const Event> wait(std::int64_t deadline,
-                                            const sigset_t* signals) noexcept override;
+  [[nodiscard]] std::span<const Event> wait(std::int64_t deadline) noexcept override;
 
   /// Takes over from another backend: the same watches, reported anew, and an alarm that stays the
   /// other's.

@@ -20,8 +20,6 @@ namespace {
 
 constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
 
-constexpr std::uint32_t kSignals = 8;  ///< The kernel's sigset_t, which glibc's begins with.
-
 // Newer than Debian's liburing. Without NO_IOWAIT a thread that waits for a socket counts as one
 // that waits for a disk, and an idle processor as busy.
 constexpr unsigned kEnterNoIowait = 1U << 7;
@@ -166,12 +164,10 @@ unsigned Ring::publish() noexcept {
   return tail - io_uring_smp_load_acquire(sq.khead);
 }
 
-void Ring::enter(unsigned completions, std::int64_t timeout_ns, const sigset_t* signals) noexcept {
+void Ring::enter(unsigned completions, std::int64_t timeout_ns) noexcept {
   __kernel_timespec timeout{timeout_ns / kNanosPerSecond, timeout_ns % kNanosPerSecond};
   io_uring_getevents_arg argument{};
   argument.ts = timeout_ns == no_timeout ? 0 : reinterpret_cast<std::uint64_t>(&timeout);
-  argument.sigmask = reinterpret_cast<std::uint64_t>(signals);
-  argument.sigmask_sz = kSignals;
   const long result = syscall(__NR_io_uring_enter, ring_.ring_fd, publish(), completions,
                               IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | enter_flags_,
                               &argument, sizeof argument);

@@ -3,7 +3,6 @@
 
 #include <liburing.h>
 
-#include <csignal>
 #include <cstdint>
 #include <memory>
 
@@ -71,8 +70,7 @@ class Ring {
 
   /// Submits what is pending, lets the kernel work, and waits for `completions` of them, not longer
   /// than the timeout, and not beyond a signal.
-  void enter(unsigned completions, std::int64_t timeout_ns = no_timeout,
-             const sigset_t* signals = nullptr) noexcept;
+  void enter(unsigned completions, std::int64_t timeout_ns = no_timeout) noexcept;
 
   /// Calls each(completion) for what has come, while it returns true.
   template <class Each>

@@ -302,7 +302,7 @@ std::span<const Event> UringReactor::poll() noexcept {
   return fallback_->poll();
 }
 
-std::span<const Event> UringReactor::wait(std::int64_t deadline, const sigset_t* signals) noexcept {
+std::span<const Event> UringReactor::wait(std::int64_t deadline) noexcept {
   if (begin_sleep(&deadline)) {
     // What the kernel has for us is told by two words of the ring, without a system call.
     const auto has_something = [this] {
@@ -311,17 +311,17 @@ std::span<const Event> UringReactor::wait(std::int64_t deadline, const sigset_t*
     };
     if (deadline != at_once && !may_sleep(deadline, has_something)) deadline = at_once;
     if (deadline == no_deadline) {
-      ring_->enter(1, Ring::no_timeout, signals);
+      ring_->enter(1, Ring::no_timeout);
     } else {
       std::int64_t const left = std::max<std::int64_t>(0, deadline - now_ns());
-      ring_->enter(left == 0 ? 0 : 1, left, signals);
+      ring_->enter(left == 0 ? 0 : 1, left);
     }
     const Turn turn(*this);
     is_asleep_ = false;
     if (ring_->error() == 0) return harvest();
     give_up_ring();
   }
-  return fallback_->wait(may_sleep() ? deadline : at_once, signals);
+  return fallback_->wait(may_sleep() ? deadline : at_once);
 }
 
 /// From here on others leave the ring alone. Brings the deadline forward if there is something

@@ -31,9 +31,7 @@ class UringReactor final : public Reactor {
                           void* owner) noexcept override;
   void forget(int fd) noexcept override;
   [[nodiscard]] std::span<const Event> poll() noexcept override;
-  using Reactor::wait;
-  [[nodiscard]] std::span<const Event> wait(std::int64_t deadline,
-                                            const sigset_t* signals) noexcept override;
+  [[nodiscard]] std::span<const Event> wait(std::int64_t deadline) noexcept override;
 
  private:
   UringReactor(const Ring::Options& options, Alarm alarm, std::unique_ptr<Ring> ring)

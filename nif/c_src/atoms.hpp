@@ -14,7 +14,7 @@ namespace penstock::nif {
   atom(cancelled) atom(capacity) atom(channels) atom(close_failed) atom(closed) atom(connect_failed) \
   atom(content) atom(content_length) atom(context_died) atom(contexts) atom(corrupt) \
   atom(descriptor) atom(dropped_sends) \
-  atom(empty) atom(enomem) atom(error) atom(eval) atom(event_loops) atom(exec) atom(fired) \
+  atom(efbig) atom(empty) atom(enomem) atom(enospc) atom(error) atom(eval) atom(event_loops) atom(exec) atom(fired) \
   atom(free_threaded) atom(from_worker) atom(has_more) atom(improper_list) atom(infinity) atom(internal) atom(interpreters) \
   atom(invalid_address) atom(invalid_buffer) atom(invalid_callback_id) atom(invalid_channel) \
   atom(invalid_fd) atom(invalid_fd_ref) atom(invalid_loop) atom(invalid_timer) atom(limit) \

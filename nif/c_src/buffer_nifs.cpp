@@ -67,16 +67,18 @@ bool open_buffer_types(ErlNifEnv* env) noexcept {
 
 namespace {
 
+/// Throws BadArg, bad_alloc and system_error.
 Ref<ByteStream> shared_stream(ErlNifEnv* env, const ByteStream::Options& options) {
   if (options.max_unread > SharedStream::kMostSize) throw BadArg();
-  try {
-    ErlNifPid self{};
-    (void)enif_self(env, &self);
-    VmDomain& vm = vm_domain(self.pid);
-    return SharedStream::create(vm.domain, vm.porter, options);
-  } catch (const std::system_error&) {
-    return {};
-  }
+  ErlNifPid self{};
+  (void)enif_self(env, &self);
+  VmDomain& vm = vm_domain(self.pid);
+  return SharedStream::create(vm.domain, vm.porter, options);
+}
+
+ERL_NIF_TERM new_buffer(ErlNifEnv* env, Ref<ByteStream> stream) {
+  if (!stream) return make_error(env, atoms().enomem);
+  return make_ok(env, Resource<StreamResource>::make(std::move(stream)).term(env));
 }
 
 }  // namespace
@@ -90,10 +92,12 @@ ERL_NIF_TERM buffer_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
   options.max_unread = max_size;
   options.limit = bytes_or_unknown(env, argv[2]);
   options.retains = argv[3] == atoms().true_;
-  Ref<ByteStream> stream =
-      argv[4] == atoms().true_ ? shared_stream(env, options) : ByteStream::create(options);
-  if (!stream) return make_error(env, atoms().enomem);
-  return make_ok(env, Resource<StreamResource>::make(std::move(stream)).term(env));
+  if (argv[4] != atoms().true_) return new_buffer(env, ByteStream::create(options));
+  try {
+    return new_buffer(env, shared_stream(env, options));
+  } catch (const std::system_error& error) {
+    return make_error(env, reason_of(error));
+  }
 }
 
 ERL_NIF_TERM buffer_write(ErlNifEnv* env, const ERL_NIF_TERM* argv) {

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cerrno>
 #include <cstdint>
 #include <new>
 #include <system_error>
@@ -45,8 +44,8 @@ ERL_NIF_TERM channel_new(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
 
 namespace {
 
-/// {ok, Channel}, or {error, enomem | system_limit}: one that worker processes may use, too. It
-/// takes a descriptor.
+/// {ok, Channel}, or {error, Reason}: one that worker processes may use, too. It takes a
+/// descriptor.
 ERL_NIF_TERM new_shared(ErlNifEnv* env, const ERL_NIF_TERM* argv, Channel::Content content) {
   ErlNifUInt64 max_size{};
   if (enif_get_uint64(env, argv[0], &max_size) == 0 || max_size > SharedQueue::kMostSize) {
@@ -59,9 +58,7 @@ ERL_NIF_TERM new_shared(ErlNifEnv* env, const ERL_NIF_TERM* argv, Channel::Conte
     Ref<Channel> channel = SharedQueue::create(vm.domain, vm.porter, max_size, content);
     return make_ok(env, Resource<ChannelResource>::make(std::move(channel)).term(env));
   } catch (const std::system_error& error) {
-    const int number = error.code().value();
-    const bool is_limit = number == EMFILE || number == ENFILE;
-    return make_error(env, is_limit ? atoms().system_limit : atoms().enomem);
+    return make_error(env, reason_of(error));
   }
 }
 

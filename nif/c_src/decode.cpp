@@ -10,6 +10,7 @@
 #include "codec.hpp"
 #include "foreign_binary.hpp"
 #include "identity.hpp"
+#include "penstock/portable.hpp"
 #include "scratch.hpp"
 #include "stream_resource.hpp"
 #include "vm_host.hpp"
@@ -23,8 +24,6 @@ using wire::Item;
 /// More than this is given back after use, so that one huge message does not cost its memory for
 /// ever on every thread that saw one.
 constexpr std::size_t kKeptTerms = 64 * 1024;
-/// In external term format, behind the version.
-constexpr std::uint8_t kCompressed = 80;
 
 class Decoder {
  public:
@@ -70,11 +69,10 @@ class Decoder {
       case wire::kLargeBig:
         return big_integer(item, term) ? Status::ok : Status::corrupt;
       case wire::kOpaque:
-        // They all come from here, so nothing in them is new; from a worker they may be anything. A
-        // few compressed bytes would stand for any number.
-        if (item.bytes.size() > 1 && item.bytes[1] == kCompressed) return Status::corrupt;
+        // They all come from here, so nothing in them is new; from a worker they may be anything.
+        if (!wire::may_be_external(item.kind, item.bytes)) return Status::corrupt;
         return enif_binary_to_term(env_, item.bytes.data(), item.bytes.size(), term,
-                                   ERL_NIF_BIN2TERM_SAFE) != 0
+                                   ERL_NIF_BIN2TERM_SAFE) == item.bytes.size()
                    ? Status::ok
                    : Status::corrupt;
       case wire::kHandle:

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vm_domain.hpp"
 
+#include <cerrno>
 #include <mutex>
+
+#include "atoms.hpp"
 
 namespace penstock::nif {
 
@@ -23,5 +26,19 @@ VmDomain& vm_domain(std::uint64_t pid) {
 }
 
 const VmDomain* vm_domain_if_any() noexcept { return made.load(order::acquire("N6")); }
+
+ERL_NIF_TERM reason_of(const std::system_error& error) noexcept {
+  switch (error.code().value()) {
+    case ENOSPC:
+      return atoms().enospc;
+    case EFBIG:
+      return atoms().efbig;
+    case EMFILE:
+    case ENFILE:
+      return atoms().system_limit;
+    default:
+      return atoms().enomem;
+  }
+}
 
 }  // namespace penstock::nif

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <erl_nif.h>
+
 #include <cstdint>
+#include <system_error>
 
 #include "penstock/domain.hpp"
 #include "penstock/portable.hpp"
@@ -20,6 +23,10 @@ struct VmDomain {
 [[nodiscard]] VmDomain& vm_domain(std::uint64_t pid);
 /// nullptr: not yet. Edge N6: vm_domain(), release -> acquire: the domain is there.
 [[nodiscard]] const VmDomain* vm_domain_if_any() noexcept;
+
+/// Why something shared could not be made: enospc, there is no memory for its pages; efbig, it is
+/// larger than RLIMIT_FSIZE; system_limit, there are no descriptors; else enomem.
+[[nodiscard]] ERL_NIF_TERM reason_of(const std::system_error& error) noexcept;
 
 /// A worker process's number in the VM's domain. Not to go before the process is dead.
 class Membership {

@@ -56,9 +56,10 @@
 new() ->
     new(#{}).
 
-%% @doc Makes a buffer for that many bytes, or with options. Fails with `badarg'.
+%% @doc Makes a buffer for that many bytes, or with options. Fails with `badarg'. The errors of a
+%% shared one are those of {@link py_channel:new/1}.
 -spec new(ContentLength :: non_neg_integer() | undefined | opts()) ->
-    {ok, buffer()} | {error, enomem}.
+    {ok, buffer()} | {error, py_nif:share_error()}.
 new(Opts) when is_map(Opts) ->
     Retain = maps:get(retain, Opts, true),
     is_boolean(Retain) orelse error(badarg, [Opts]),

@@ -34,9 +34,10 @@
 new() ->
     py_nif:channel_new(0).
 
-%% @doc Makes a channel. Fails with `badarg' for a wrong option. `{error, system_limit}': a shared
-%% one takes a descriptor, and there is none left.
--spec new(opts()) -> {ok, channel()} | {error, enomem | system_limit}.
+%% @doc Makes a channel. Fails with `badarg' for a wrong option. A shared one takes a descriptor and
+%% memory at once: `{error, system_limit}', `{error, enospc}' and `{error, efbig}' say that there is
+%% no descriptor left, no memory, or that it is larger than files of the VM may be (`ulimit -f').
+-spec new(opts()) -> {ok, channel()} | {error, py_nif:share_error()}.
 new(Opts) when is_map(Opts) ->
     case py_bytes:is_shared(Opts) of
         true -> py_nif:channel_new_shared(py_bytes:max_size(Opts));

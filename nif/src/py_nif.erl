@@ -32,7 +32,8 @@
 -export([debug_counters/0, debug_fail_allocations/1, debug_waiting/1, priv_dir/0]).
 -export_type([channel/0, buffer/0, waiter/0, context/0, call/0, operation/0,
               event_loop/0, event_fd/0, event_timer/0, unsupported/0, send_error/0,
-              receive_error/0, byte_send_error/0, byte_receive_error/0, counters/0]).
+              receive_error/0, byte_send_error/0, byte_receive_error/0, share_error/0,
+              counters/0]).
 
 -nifs([channel_new/1, channel_new_shared/1, channel_send/2, channel_try_receive/1,
        channel_close/1, channel_info/1]).
@@ -80,6 +81,9 @@
 -type receive_error() :: closed | corrupt | atom_limit | enomem | invalid_channel.
 -type byte_send_error() :: closed | too_large | enomem | invalid_channel.
 -type byte_receive_error() :: closed | enomem | invalid_channel.
+%% Of what processes share: no memory for its pages (`enospc'), larger than files of the VM may be
+%% (`efbig'), no descriptor left (`system_limit').
+-type share_error() :: enomem | enospc | efbig | system_limit.
 -type counters() :: #{atom() => integer()}.
 
 %% Channels
@@ -89,7 +93,7 @@
 channel_new(_MaxSize) -> erlang:nif_error(not_loaded).
 
 -spec channel_new_shared(MaxSize :: non_neg_integer()) ->
-    {ok, channel()} | {error, enomem | system_limit}.
+    {ok, channel()} | {error, share_error()}.
 channel_new_shared(_MaxSize) -> erlang:nif_error(not_loaded).
 
 %% @doc See {@link py_channel:send/2}.
@@ -152,7 +156,7 @@ cancel_wait(_Waiter) -> erlang:nif_error(not_loaded).
 byte_channel_new(_MaxSize) -> erlang:nif_error(not_loaded).
 
 -spec byte_channel_new_shared(MaxSize :: non_neg_integer()) ->
-    {ok, channel()} | {error, enomem | system_limit}.
+    {ok, channel()} | {error, share_error()}.
 byte_channel_new_shared(_MaxSize) -> erlang:nif_error(not_loaded).
 
 %% @doc See {@link py_byte_channel:send/2}.
@@ -201,7 +205,7 @@ byte_channel_info(_Channel) -> erlang:nif_error(not_loaded).
 -spec buffer_new(ContentLength :: non_neg_integer() | undefined, MaxSize :: non_neg_integer(),
                  Limit :: non_neg_integer() | undefined, Retain :: boolean(),
                  Shared :: boolean()) ->
-    {ok, buffer()} | {error, enomem}.
+    {ok, buffer()} | {error, share_error()}.
 buffer_new(_ContentLength, _MaxSize, _Limit, _Retain, _Shared) -> erlang:nif_error(not_loaded).
 
 %% @doc See {@link py_buffer:write/3}: how much goes into a shared buffer at a time; 0: it is none.

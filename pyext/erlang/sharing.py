@@ -70,7 +70,8 @@ def shared_channel(
     is expected. timeout is how many seconds to wait for the creator's answer; None is for ever.
 
     Blocks without the GIL. Raises OSError: FileNotFoundError or ConnectionRefusedError, nobody is
-    there; PermissionError, it is another user's; TimeoutError; ENOSPC, 62 processes have it;
+    there; PermissionError, it is another user's; TimeoutError; ENOSPC, 62 processes have it, or, to
+    create one, there is no memory for it; EFBIG, files of this process may not be so large; EMFILE;
     EADDRINUSE, somebody has created it. RuntimeError inside Erlang.
     """
     if content not in (None, "terms", "bytes"):

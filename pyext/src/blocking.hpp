@@ -30,11 +30,10 @@ void raise_ended(ModuleState& state, Interruptible* owner, Reason reason);
 /// or KeyboardInterrupt (py:interrupt, a call's timeout), or ApplicationStopped.
 template <class Attempt>
 [[nodiscard]] bool block(ModuleState& state, Status unfinished, Status& status, Attempt attempt) {
-  const SignalWindow signals;
+  SignalWindow signals(state);
   ParkedThread thread(signals, owner_of_waits(state));
   for (;;) {
-    // After the window has opened: a signal that comes from here on ends the sleep.
-    if (PyErr_CheckSignals() != 0 || raise_async_exception(state)) return false;
+    if (!signals.look() || raise_async_exception(state)) return false;
     auto woken = ThreadWaiter::Wake::interrupted;
     status = unfinished;
     // Still with the GIL: between it and the list an interrupt could be raised that neither the
@@ -46,6 +45,7 @@ template <class Attempt>
       parking().leave(thread);
     }
     if (status != unfinished || woken == ThreadWaiter::Wake::timeout) return true;
+    if (woken == ThreadWaiter::Wake::signal) SignalWindow::take_arrivals();
     if (woken == ThreadWaiter::Wake::interrupted) {
       raise_ended(state, thread.owner, thread.reason);
       return false;

@@ -13,6 +13,7 @@
 #include "opaque.hpp"
 #include "penstock/channel.hpp"
 #include "penstock/host.hpp"
+#include "penstock/portable.hpp"
 #include "small_stack.hpp"
 #include "utf8.hpp"
 
@@ -209,7 +210,7 @@ PyObject* Decoder::head() {
       value = handle(item);
       break;
     case wire::kToken:
-      return malformed();  // None ever comes out of portable form.
+      break;  // None ever comes out of portable form.
     case wire::kPinned:
       value = pinned(item);
       break;
@@ -252,7 +253,11 @@ PyObject* Decoder::named_atom(std::span<const std::uint8_t> utf8) {
 }
 
 PyObject* Decoder::opaque(const wire::Item& item, const std::uint8_t* start) {
-  if (item.kind >= state_.opaque_types.size()) return malformed();
+  // Who sends it on to Erlang is the one who is blamed there.
+  if (item.kind >= state_.opaque_types.size() ||
+      (trust_ == Trust::stranger && !wire::may_be_external(item.kind, item.bytes))) {
+    return malformed();
+  }
   return new_opaque(state_, static_cast<wire::OpaqueKind>(item.kind),
                     {start, static_cast<std::size_t>(reader_.position() - start)});
 }

@@ -54,6 +54,7 @@ void LoopCore::close_reactor() {
   doubts_due_ns_ = Reactor::no_deadline;
   next_event_ = 0;
   watched_ = 0;
+  watches_arrivals_ = false;
   const std::vector<Watcher*> watchers = std::exchange(watchers_, {});
   const auto fd_watches = std::exchange(fd_watches_, {});
   unsettled_.clear();
@@ -258,13 +259,14 @@ bool LoopCore::sleep() {
   }
   // Both may run code of the program's, which may add something.
   settle_all();
-  const SignalWindow signals;
-  if (PyErr_CheckSignals() != 0) return false;
+  SignalWindow signals(state_);
+  if (!signals.look()) return false;
   const std::int64_t deadline = next_deadline();
   if (!ready_.empty() || is_stopping_ || deadline <= now_ns()) return look();
   // Its owner may close the loop while it waits, which is wrong, but no reason to crash.
   const Ref<LoopReactor> alive = reactor_;
   std::span<const Event> events;
+  watch_arrivals(*waited_for, signals.arrivals());
   waited_for->prepare_to_wait();
   if (!may_sleep()) {
     waited_for->after_wait();
@@ -272,11 +274,20 @@ bool LoopCore::sleep() {
   }
   {
     const GilRelease released;
-    events = waited_for->wait(deadline, signals.held());
+    events = waited_for->wait(deadline);
     waited_for->after_wait();
   }
+  signals.close();
   if (reactor_.get() == alive.get()) take(events);
   return PyErr_CheckSignals() == 0 && !raise_async_exception(state_);
+}
+
+/// Not one of those that somebody watches: nobody forgets it, and no look without a sleep is for
+/// it.
+void LoopCore::watch_arrivals(Reactor& reactor, int fd) noexcept {
+  if (fd < 0 || watches_arrivals_) return;
+  watches_arrivals_ =
+      reactor.watch(fd, io_uring::readable, io_uring::Trigger::edge, &arrivals_) == 0;
 }
 
 void LoopCore::take(std::span<const Event> events) {

@@ -15,6 +15,7 @@
 #include "module_state.hpp"
 #include "ready_queue.hpp"
 #include "shared_context.hpp"
+#include "signal_window.hpp"
 #include "timer_heap.hpp"
 #include "watcher.hpp"
 
@@ -167,6 +168,13 @@ class LoopCore {
 
  private:
   class Iteration;
+  /// Wakes it for signals. Who sleeps takes them.
+  struct Arrivals final : Watcher {
+    bool ready(io_uring::Interest /*what*/) override {
+      SignalWindow::take_arrivals();
+      return true;
+    }
+  };
   struct Source {
     LoopSource* source;
     PyRef owner;
@@ -174,6 +182,7 @@ class LoopCore {
 
   [[nodiscard]] bool look();
   [[nodiscard]] bool sleep();
+  void watch_arrivals(io_uring::Reactor& reactor, int fd) noexcept;
   [[nodiscard]] bool may_sleep();
   void settle_all();
   void drop_events(Watcher& watcher) noexcept;
@@ -205,7 +214,9 @@ class LoopCore {
   std::vector<Source> sources_;
   std::unique_ptr<char[]> scratch_;
   std::size_t last_received_ = 0;
-  std::size_t watched_ = 0;              // Descriptors.
+  std::size_t watched_ = 0;        // Descriptors.
+  bool watches_arrivals_ = false;  // Which is not one of them.
+  Arrivals arrivals_;
   std::vector<io_uring::Event> events_;  // Those from next_event_ on are to be passed
   std::size_t next_event_ = 0;           // on; owner nullptr: forgotten meanwhile.
   std::vector<io_uring::Event> again_;   // Of the next iteration, likewise.

@@ -113,6 +113,7 @@ int execute(PyObject* module) {
   }
   *static_cast<ModuleState**>(PyModule_GetState(module)) = state;
   forget_parked_in_children();
+  part_signals_in_children();
   const bool done =
       arrange_for_end(module, *state) && state->names.intern() && add_exceptions(module, *state) &&
       add_opaque_types(module, *state) && add_atom_type(module, *state) &&

@@ -36,7 +36,8 @@ void for_each_object(Function function, ModuleState& state) {
        {&state.channel_closed, &state.byte_channel_closed, &state.process_error,
         &state.suspension_required, &state.application_stopped, &state.buffer_aborted,
         &state.body_truncated, &state.atoms, &state.get_running_loop, &state.async_call_type,
-        &state.loop_keyword, &state.at_call_end, &state.cancelled_error, &state.nothing}) {
+        &state.loop_keyword, &state.at_call_end, &state.cancelled_error, &state.set_wakeup_fd,
+        &state.warn_keyword, &state.nothing}) {
     function(*object);
   }
   state.loops.for_each_object(function);

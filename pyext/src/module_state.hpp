@@ -129,6 +129,8 @@ struct ModuleState {
   PyObject* async_call_type = nullptr;   ///< erlang.calls.AsyncCall, once somebody used it.
   PyObject* cancelled_error = nullptr;   ///< asyncio's, once there was a TaskServer.
   PyObject* loop_keyword = nullptr;      ///< ("loop",)
+  PyObject* set_wakeup_fd = nullptr;     ///< signal's, once the main thread slept.
+  PyObject* warn_keyword = nullptr;      ///< ("warn_on_full_buffer",)
   PyObject* nothing = nullptr;           ///< A code object, once an interrupt was taken back.
   /// Borrowed both; an endpoint takes itself out, and knows (weakly) its loop.
   std::unordered_map<PyObject*, EndpointObject*> endpoints;

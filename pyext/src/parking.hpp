@@ -37,7 +37,7 @@ enum class Reason : std::uint8_t { none, interrupted, stopped };
 /// A thread that blocks inside Penstock; lives on its stack.
 struct ParkedThread {
   ParkedThread(const SignalWindow& signals, Interruptible* of) noexcept
-      : waiter(signals.event(), signals.mask()), owner(of) {}
+      : waiter(signals.event(), signals.arrivals()), owner(of) {}
 
   ThreadWaiter waiter;
   Interruptible* owner;  ///< See owner_of_waits().

@@ -1,30 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <csignal>
-
 namespace penstock::python {
 
-/// Holds back the signals of the process's main thread, where Python runs its handlers, while it
-/// looks whether one has come and goes to sleep: the sleep (of a ThreadWaiter or a loop's reactor)
-/// lets them in again, so that a Ctrl-C just before it is not lost. On every other thread it does
-/// nothing.
+struct ModuleState;
+
+/// While it lives, whatever Python has a handler for ends a sleep (of a ThreadWaiter or a loop's
+/// reactor) of the process's main thread, where Python runs its handlers, however it came: before
+/// the sleep or in it, to this thread or another one. Its handler in C writes the signal's number
+/// into the process's wake-up descriptor (signal.set_wakeup_fd), which is ours meanwhile; numbers
+/// are passed on to the program's, if it has one. On every other thread it does nothing.
+///
+/// Threads: lives on the stack of one; with the GIL but for the sleep. Cost: on the main thread
+/// two system calls, three if the program has a descriptor, on others none.
+///
+/// Edges:
+///   K6  (store-load) look() sets the wake-up descriptor and then reads whether a signal has come;
+///       the handler writes that and then reads the descriptor.
 class SignalWindow {
  public:
-  SignalWindow() noexcept;
+  explicit SignalWindow(ModuleState& state) noexcept;
   ~SignalWindow();
   SignalWindow(const SignalWindow&) = delete;
   SignalWindow& operator=(const SignalWindow&) = delete;
 
-  /// For ThreadWaiter; -1 on other threads.
-  [[nodiscard]] int event() const noexcept { return event_; }
-  [[nodiscard]] const sigset_t* mask() const noexcept { return &before_; }
-  /// For a loop's sleep; nullptr on other threads.
-  [[nodiscard]] const sigset_t* held() const noexcept { return event_ < 0 ? nullptr : &before_; }
+  /// Runs the handlers of the signals that have come. What comes from here on, until close(), ends
+  /// the sleep. False: an exception is set.
+  [[nodiscard]] bool look() noexcept;
+  void close() noexcept;
+
+  /// An eventfd to sleep on, and what is readable when a signal has come; -1 on other threads, or
+  /// without descriptors: then a signal in the wrong moment waits for the next wake-up.
+  [[nodiscard]] int event() const noexcept;
+  [[nodiscard]] int arrivals() const noexcept;
+
+  /// Takes the numbers of signals that have come, and passes them on: for who finds arrivals()
+  /// readable. The main thread; on others nothing.
+  static void take_arrivals() noexcept;
 
  private:
-  int event_ = -1;
-  sigset_t before_{};
+  ModuleState& state_;
+  const bool is_there_;
+  bool is_in_ = false;  ///< Our descriptor.
 };
+
+/// From now on children of a fork have descriptors of their own for this. Once for the process.
+void part_signals_in_children() noexcept;
 
 }  // namespace penstock::python

@@ -22,7 +22,7 @@ TAIL_LINES = 40
 # What the last lines of a run say of each step that failed: those who keep only the end of its
 # output are to learn why.
 TELLING = re.compile(r"FAILED |ERROR |FAIL: |ERROR: |\[  FAILED|\S+:\S+: (failed|did not end)"
-                     r"|exit status|killed after|no test ran"
+                     r"|exit status|killed after|no test ran|.*Timeout \(\d|File .*/tests/python/"
                      r"|.*(Sanitizer:|runtime error:|_wait\(\) failed)")
 TOLD = 10
 

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <string>
 #include <vector>
@@ -135,6 +136,20 @@ TEST(Portable, AddressesFromElsewhereAreRefused) {
   for (const auto& bytes : cases) {
     Message back;
     EXPECT_EQ(from_portable(bytes, ends, back), Status::corrupt) << int{bytes[0]};
+  }
+}
+
+/// What Python keeps as a reference does not become a fun when it comes back.
+TEST(Portable, AnOpaqueTermIsOfItsKind) {
+  constexpr std::uint8_t kTags[4][3] = {{88, 103}, {90, 114, 101}, {120, 89, 102}, {112, 113}};
+  for (int kind = 0; kind < 5; ++kind) {
+    for (int tag = 0; tag < 256; ++tag) {
+      const bool is_its =
+          kind < 4 && tag != 0 && std::ranges::find(kTags[kind], tag) != std::end(kTags[kind]);
+      const std::uint8_t external[] = {131, static_cast<std::uint8_t>(tag), 0, 0};
+      EXPECT_EQ(may_be_external(static_cast<std::uint8_t>(kind), external), is_its)
+          << kind << ' ' << tag;
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "penstock/waiter.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
@@ -196,49 +197,60 @@ TEST(ThreadWaiter, ReturnsOnASignal) {
   sigaction(SIGUSR1, &before, nullptr);
 }
 
-/// SIGUSR1 handled and blocked, and an eventfd, for a scope.
-class BlockedSignal {
+/// An eventfd, and a pipe that tells of signals.
+class SignalDescriptors {
  public:
-  BlockedSignal() : event_(eventfd(0, EFD_CLOEXEC)) {
-    struct sigaction action {};
-    action.sa_handler = [](int) {};
-    sigaction(SIGUSR1, &action, &before_);
-    sigset_t blocked;
-    sigemptyset(&blocked);
-    sigaddset(&blocked, SIGUSR1);
-    pthread_sigmask(SIG_BLOCK, &blocked, &mask_);
+  SignalDescriptors() : event_(eventfd(0, EFD_CLOEXEC)) {
+    EXPECT_EQ(pipe2(pipe_, O_CLOEXEC | O_NONBLOCK), 0);
   }
-  ~BlockedSignal() {
-    pthread_sigmask(SIG_SETMASK, &mask_, nullptr);
-    sigaction(SIGUSR1, &before_, nullptr);
-    close(event_);
+  ~SignalDescriptors() {
+    for (const int fd : {event_, pipe_[0], pipe_[1]}) close(fd);
   }
-  BlockedSignal(const BlockedSignal&) = delete;
-  BlockedSignal& operator=(const BlockedSignal&) = delete;
+  SignalDescriptors(const SignalDescriptors&) = delete;
+  SignalDescriptors& operator=(const SignalDescriptors&) = delete;
   [[nodiscard]] int event() const { return event_; }
-  [[nodiscard]] const sigset_t* mask() const { return &mask_; }
+  [[nodiscard]] int arrivals() const { return pipe_[0]; }
+  void signal_arrives() const { EXPECT_EQ(write(pipe_[1], "x", 1), 1); }
+  void take_arrival() const {
+    char number = 0;
+    EXPECT_EQ(read(pipe_[0], &number, 1), 1);
+  }
 
  private:
   int event_;
-  struct sigaction before_ {};
-  sigset_t mask_{};
+  int pipe_[2]{};
 };
 
 TEST(ThreadWaiter, OnAnEventNoticesASignalThatCameBeforeItSlept) {
-  const BlockedSignal blocked;
+  const SignalDescriptors fds;
   WaitList list;
-  ThreadWaiter me(blocked.event(), blocked.mask());
+  ThreadWaiter me(fds.event(), fds.arrivals());
   list.add(me);
-  raise(SIGUSR1);
+  fds.signal_arrives();
   EXPECT_EQ(me.park(test::deadline()), Wake::signal);
+  fds.take_arrival();
   EXPECT_EQ(me.park(now_ns() + 1'000'000), Wake::timeout);
   EXPECT_FALSE(me.leave(list));
 }
 
-TEST(ThreadWaiter, OnAnEventIsWokenLikeAnyOther) {
-  const BlockedSignal blocked;
+TEST(ThreadWaiter, OnAnEventNoticesASignalWhileItSleeps) {
+  const SignalDescriptors fds;
   WaitList list;
-  ThreadWaiter me(blocked.event(), blocked.mask());
+  ThreadWaiter me(fds.event(), fds.arrivals());
+  std::uint64_t const rounds = test::scaled(2'000);
+  for (std::uint64_t round = 0; round < rounds; ++round) {
+    const std::jthread other([&] { fds.signal_arrives(); });
+    list.add(me);
+    ASSERT_EQ(me.park(test::deadline()), Wake::signal);
+    ASSERT_FALSE(me.leave(list));
+    fds.take_arrival();
+  }
+}
+
+TEST(ThreadWaiter, OnAnEventIsWokenLikeAnyOther) {
+  const SignalDescriptors fds;
+  WaitList list;
+  ThreadWaiter me(fds.event(), fds.arrivals());
   std::uint64_t const rounds = test::scaled(20'000);
   std::jthread const notifier([&] {
     test::Patience patience;

@@ -31,6 +31,10 @@ inline void PrintTo(const Case& it, std::ostream* out) { *out << it.name; }
 [[nodiscard]] std::span<const Case> sleep_state_cases();
 [[nodiscard]] std::span<const Case> doorbell_cases();
 [[nodiscard]] std::span<const Case> far_line_cases();
+[[nodiscard]] std::span<const Case> shared_queue_cases();
+[[nodiscard]] std::span<const Case> domain_cases();
+[[nodiscard]] std::span<const Case> shared_stream_cases();
+[[nodiscard]] std::span<const Case> death_cases();
 
 [[nodiscard]] std::vector<Case> all_cases();
 

@@ -31,6 +31,10 @@ class Decisions {
   /// 0 to count - 1; 0 is the newest store.
   [[nodiscard]] unsigned choose_store(unsigned count) { return choose(count, 2); }
 
+  /// Whether a process dies here, or whether one that has died had not come to a store; rarely.
+  [[nodiscard]] bool choose_death() { return choose(2, 24) != 0; }
+  [[nodiscard]] bool choose_loss() { return choose(2, 2) != 0; }
+
   [[nodiscard]] const Limits& limits() const { return limits_; }
   [[nodiscard]] bool is_random() const { return random_; }
 

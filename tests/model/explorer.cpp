@@ -20,6 +20,8 @@ Scenario current_scenario = nullptr;
 void run_scenario() {
   current_scenario();
   drain_slabs();
+  if (has_died()) return;
+  if (!have_all_started_run()) fail("a thread that core has started did not run");
   if (active->arena.live_blocks() != 0) fail("a block of memory was not freed");
 }
 
@@ -28,6 +30,7 @@ bool execute(Engine& engine, Scenario scenario) {
   engine.arena.reset();
   engine.shadow.reset();
   engine.memory.reset();
+  forget_started();
   engine.failure.clear();
   current_scenario = scenario;
   active = &engine;
@@ -106,6 +109,9 @@ void require(bool holds, const char* what) {
 
 void spawn(void (*body)(void*), void* argument) { active->scheduler.spawn(body, argument); }
 
+void may_die() { active->scheduler.may_die(); }
+bool has_died() { return active->scheduler.has_died(); }
+void await_end(unsigned thread) { active->scheduler.await_end(thread); }
 void join_all() { active->scheduler.join_all(); }
 
 }  // namespace penstock::model

@@ -48,9 +48,25 @@ void parallel(const Body&... bodies) {
   join_all();
 }
 
-// For memory_model.cpp.
+/// The process of the calling thread may die from here on, before any step: nothing of it is
+/// undone, and blocks may be left. One in an execution.
+///
+/// What it had done then is visible to who awaits its end, as if the kernel had told him. But a
+/// compiler may have put a store behind later ones, unless one of them is a release, or a fence
+/// lies between: so any of those may be missing.
+void may_die();
+[[nodiscard]] bool has_died();
+/// Sleeps until a thread of parallel() has ended; 1 is the first. What it did is visible.
+void await_end(unsigned thread);
+
+/// Threads that core has started wait for this; 0 is the first. Each must run before the end.
+void run_started(unsigned which);
+
+// For memory_model.cpp and machine_model.cpp.
 void* allocate_block(std::size_t bytes, std::size_t alignment) noexcept;
 void release_block(void* block) noexcept;
 void drain_slabs() noexcept;
+void forget_started() noexcept;
+[[nodiscard]] bool have_all_started_run() noexcept;
 
 }  // namespace penstock::model

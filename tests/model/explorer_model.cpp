@@ -339,6 +339,56 @@ TEST(Explorer, PruningLosesNoOutcomeOfRandomPrograms) {
               static_cast<unsigned long long>(full));
 }
 
+/// A process that dies between two stores, and what others find.
+template <bool InOrder>
+void dies_between_stores() {
+  Flags it;
+  parallel(
+      [&] {
+        may_die();
+        it.x.store(1, order::relaxed);
+        it.y.store(1, InOrder ? order::release("test") : order::relaxed);
+        (void)it.x.load(order::relaxed);
+      },
+      [&] {
+        await_end(1);
+        std::uint32_t const x = it.x.load(order::relaxed);
+        std::uint32_t const y = it.y.load(order::relaxed);
+        require(has_died() || (x == 1 && y == 1), "a store of who lived is missing");
+        require(x == 1 || y == 0, "the second store without the first");
+      });
+}
+
+TEST(Explorer, AProcessMayDieBetweenStoresAndNotBeforeTheFirstOfThem) {
+  const Outcome outcome = search(dies_between_stores<true>);
+  EXPECT_FALSE(outcome.failed) << outcome.failure;
+  EXPECT_TRUE(outcome.complete);
+}
+
+TEST(Explorer, AStoreThatNothingOrdersMayBeMissingWhenItsProcessDies) {
+  const Outcome outcome = search(dies_between_stores<false>);
+  EXPECT_NE(outcome.failure.find("the second store without the first"), std::string::npos);
+}
+
+TEST(Explorer, NobodySleepsForEverBesideOneThatHasDied) {
+  static unsigned deaths;
+  deaths = 0;
+  const Outcome outcome = search([] {
+    Flags it;
+    parallel(
+        [&] {
+          may_die();
+          it.x.store(1, order::relaxed);
+          it.x.store(2, order::relaxed);
+          it.y.store(1, order::relaxed);
+        },
+        [&] { await_end(1); });
+    deaths += has_died() ? 1 : 0;
+  });
+  EXPECT_FALSE(outcome.failed) << outcome.failure;
+  EXPECT_GE(deaths, 2U);
+}
+
 TEST(Explorer, ARandomWalkRepeatsItselfFromItsSeed) {
   const Plan plan{.limits = {}, .most_executions = 0, .random_executions = 100, .seed = 7};
   const Outcome first = explore(store_buffering<false, false>, plan);

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <pthread.h>
+
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -41,9 +43,8 @@ void release(void* block) noexcept {
   const unsigned me = engine.scheduler.me();
   auto from = reinterpret_cast<std::uintptr_t>(block);
   std::uintptr_t to = from + engine.arena.size_of(block);
-  if (engine.arena.is_large(from)) {
-    auto* const large = engine.arena.large_at(from);
-    large->freed = true;
+  auto* const large = engine.arena.is_large(from) ? engine.arena.large_at(from) : nullptr;
+  if (large != nullptr) {
     from = large->touched_from;
     to = large->touched_to;
   }
@@ -53,6 +54,7 @@ void release(void* block) noexcept {
     problem = engine.shadow.check<Access::free>(from, to - from, me, engine.memory.view(me).current,
                                                 &other);
   }
+  if (large != nullptr) large->freed = true;  // Last: cells that are new would be taken for freed.
   if (!engine.arena.release(block)) problem = "freed twice";
   if (problem != nullptr) penstock::model::fail_race("a free", problem, block, other);
 }
@@ -92,6 +94,33 @@ void operator delete(void* block, std::size_t, std::align_val_t) noexcept { rele
 void operator delete(void* block, std::align_val_t, const std::nothrow_t&) noexcept {
   release(block);
 }
+
+// Locks of core's, in the arena (-Wl,--wrap): a thread that waits for one lets the others go on.
+// NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming)
+extern "C" {
+
+int __real_pthread_mutex_lock(pthread_mutex_t* mutex);
+int __real_pthread_mutex_unlock(pthread_mutex_t* mutex);
+
+int __wrap_pthread_mutex_lock(pthread_mutex_t* mutex) {
+  if (active == nullptr || !active->arena.contains(mutex)) return __real_pthread_mutex_lock(mutex);
+  const penstock::model::Word word{mutex, sizeof(std::uint32_t)};
+  while (update(word, penstock::model::Update::exchange, 1, {.acquire = true}) != 0) {
+    penstock::model::pause();
+  }
+  return 0;
+}
+
+int __wrap_pthread_mutex_unlock(pthread_mutex_t* mutex) {
+  if (active == nullptr || !active->arena.contains(mutex)) {
+    return __real_pthread_mutex_unlock(mutex);
+  }
+  penstock::model::store({mutex, sizeof(std::uint32_t)}, 0, {.release = true});
+  return 0;
+}
+
+}  // extern "C"
+// NOLINTEND(bugprone-reserved-identifier,readability-identifier-naming)
 
 // The compiler's ThreadSanitizer interface.
 // NOLINTBEGIN(bugprone-reserved-identifier,readability-identifier-naming)

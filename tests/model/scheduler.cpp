@@ -26,7 +26,8 @@ void Scheduler::run(void (*body)()) {
   for (Thread& thread : threads_) thread.state = State::unused;
   thread_count_ = 1;
   alive_ = current_ = asleep_ = preemptions_ = 0;
-  pruned_ = starting_ = false;
+  pruned_ = starting_ = has_died_ = false;
+  mortal_ = kMaxThreads;
   steps_ = line_ = 0;
   clock_ns_ = kStart_ns;
   Thread& main = threads_[kMain];
@@ -53,14 +54,40 @@ void Scheduler::enter_thread() {
   Scheduler& self = active->scheduler;
   const unsigned me = self.current_;
   self.threads_[me].body(self.threads_[me].argument);
-  self.threads_[me].state = State::ended;
-  --self.alive_;
+  self.end(me);
   if (self.starting_) {  // It had no step at all.
     self.starting_ = false;
     self.current_ = kMain;
     Fiber::transfer(self.threads_[me].fiber, self.threads_[kMain].fiber);
   }
   self.reschedule();
+}
+
+void Scheduler::end(unsigned thread) {
+  threads_[thread].state = State::ended;
+  --alive_;
+  if (mortal_ == thread) mortal_ = kMaxThreads;
+  wake(&threads_[thread], static_cast<int>(kMaxThreads));
+}
+
+void Scheduler::may_die() {
+  if (has_died_ || mortal_ != kMaxThreads) fail("only one process may die");
+  mortal_ = current_;
+  memory_.begin_losses(current_);
+}
+
+void Scheduler::die() {
+  has_died_ = true;
+  memory_.lose_what_was_not_ordered();
+  end(current_);
+  reschedule();
+}
+
+void Scheduler::await_end(unsigned thread) {
+  Thread& it = threads_[thread];
+  before(Step::load, &it);
+  while (it.state != State::ended) sleep(&it, kNoDeadline);
+  memory_.join_thread(thread, current_);
 }
 
 void Scheduler::spawn(void (*body)(void*), void* argument) {
@@ -109,6 +136,7 @@ void Scheduler::before(Step step, const void* address) {
     return;
   }
   if (current_ == kMain) return;  // Only spawns; the others have not begun.
+  if (current_ == mortal_ && decisions_.choose_death()) die();
   reschedule();
 }
 

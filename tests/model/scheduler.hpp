@@ -41,6 +41,11 @@ class Scheduler {
   /// Lets the spawned threads run until all have ended. Of thread 0 only.
   void join_all();
 
+  /// See explorer.hpp.
+  void may_die();
+  [[nodiscard]] bool has_died() const { return has_died_; }
+  void await_end(unsigned thread);
+
   /// Before a step of the running thread: others may go first.
   void before(Step step, const void* address);
   [[nodiscard]] unsigned me() const { return current_; }
@@ -59,7 +64,7 @@ class Scheduler {
 
  private:
   enum class State : std::uint8_t { unused, ended, ready, sleeping, paused, joining };
-  static constexpr unsigned kRemembered = 8;
+  static constexpr unsigned kRemembered = 32;
   static constexpr unsigned kMostSteps = 20'000;
 
   struct Thread {
@@ -84,6 +89,8 @@ class Scheduler {
   unsigned candidates(unsigned (&list)[kMaxThreads]);
   void choose_from(const unsigned (&list)[kMaxThreads], unsigned count);
   void resume(unsigned thread);
+  void end(unsigned thread);
+  void die();
 
   Arena& arena_;
   WeakMemory& memory_;
@@ -95,6 +102,8 @@ class Scheduler {
   unsigned current_ = 0;
   bool starting_ = false;
   bool pruned_ = false;
+  unsigned mortal_ = kMaxThreads;  // None.
+  bool has_died_ = false;
   unsigned asleep_ = 0;  // The sleep set; a bit set.
   unsigned preemptions_ = 0;
   std::uint64_t line_ = 0;

@@ -138,12 +138,22 @@ inline void full_fence(Atomic<std::uint32_t>& /*word*/, const char* edge,
   model::fence(model::OrderSites::instance().at(edge, model::kFence, where));
 }
 
+inline std::uint32_t exchange_and_fence(
+    Atomic<std::uint32_t>& word, std::uint32_t value, model::Order order, const char* edge,
+    std::source_location where = std::source_location::current()) noexcept {
+  std::uint32_t const before = word.exchange(value, order);
+  full_fence(word, edge, where);
+  return before;
+}
+
 inline void copy_in(void* shared, const void* from, std::size_t bytes) noexcept {
+  model::plain_read(from, bytes);
   model::plain_write(shared, bytes);
   std::memcpy(shared, from, bytes);
 }
 inline void copy_out(void* to, const void* shared, std::size_t bytes) noexcept {
   model::plain_read(shared, bytes);
+  model::plain_write(to, bytes);
   std::memcpy(to, shared, bytes);
 }
 /// An atomic inside the range starts a new history: who uses it next must be ordered after this.
@@ -169,13 +179,15 @@ inline void futex_wake(Atomic<std::uint32_t>* word, int count,
 }
 
 /// Signals, and so events, are not modelled: no thread of a scenario sleeps on one.
-[[noreturn]] inline bool event_wait(int /*event*/, std::int64_t /*deadline_ns*/,
-                                    const void* /*signal_mask*/) noexcept {
+[[noreturn]] inline bool event_wait(int /*event*/, int /*signals*/,
+                                    std::int64_t /*deadline_ns*/) noexcept {
   std::abort();
 }
 [[noreturn]] inline void event_raise(int /*event*/) noexcept { std::abort(); }
 
 inline void spin_pause(unsigned /*turn*/) noexcept { model::pause(); }
+/// Who holds something may be asleep after any number of looks, and so after the first.
+inline constexpr unsigned kPatience = 1;
 [[nodiscard]] constexpr std::uint32_t spin_limit_ns() noexcept { return 0; }
 
 /// Every access to shared memory is a scheduling point already, so a preemption here is a

@@ -55,6 +55,7 @@ WeakMemory::WeakMemory(Shadow& shadow, Arena& arena, Decisions& decisions)
   locations_.resize(kMaxSlots);
   for (Location& location : locations_) location.messages.reserve(64);
   pool_.resize(kPoolSlots);
+  not_ordered_.reserve(64);
   slots_ = kMaxSlots;  // Clears everything in the first reset.
 }
 
@@ -74,6 +75,7 @@ void WeakMemory::reset() {
   }
   originals_.clear();
   elsewhere_.clear();
+  mortal_ = kMaxThreads;
   progress_ = 0;
   stale_reads_ = 0;
   for (unsigned thread = 0; thread < kMaxThreads; ++thread) views_[thread].current[thread] = 1;
@@ -176,7 +178,8 @@ std::uint16_t WeakMemory::choose(unsigned me, const Location& location, std::uin
 std::uint64_t WeakMemory::read(unsigned me, Location& location, std::uint16_t timestamp,
                                bool acquire) {
   ThreadView& view = views_[me];
-  const Message& message = location.messages[timestamp - location.first];
+  Message& message = location.messages[timestamp - location.first];
+  message.is_known |= message.writer != me;
   last_look_ = {location.slot, timestamp};
   view.current[location.slot] = std::max(view.current[location.slot], timestamp);
   if (message.view != nullptr) {
@@ -211,7 +214,32 @@ void WeakMemory::append(unsigned me, Location& location, std::uint64_t value, bo
   }
   location.messages.push_back(message);
   put_bytes(location.address, location.bytes, value);
+  if (me == mortal_) {
+    if (release) not_ordered_.clear();
+    if (replaced == nullptr && not_ordered_.size() < not_ordered_.capacity()) {
+      not_ordered_.push_back({location.slot, timestamp});
+    }
+  }
   tick(me);
+}
+
+void WeakMemory::begin_losses(unsigned me) {
+  mortal_ = me;
+  not_ordered_.clear();
+}
+
+/// A store that is missing counts as one of what was there before.
+void WeakMemory::lose_what_was_not_ordered() {
+  for (const Look& store : not_ordered_) {
+    Location& location = locations_[store.slot - kMaxThreads];
+    if (location.restart || location.newest() != store.timestamp) continue;
+    Message& lost = location.messages.back();
+    if (lost.is_known || !decisions_.choose_loss()) continue;
+    const Message& before = location.messages[location.messages.size() - 2];
+    lost = {before.value, before.view, before.slots, before.writer};
+    put_bytes(location.address, location.bytes, lost.value);
+    ++progress_;
+  }
 }
 
 void WeakMemory::overwritten(std::uint16_t index) { locations_[index - 1U].restart = true; }
@@ -263,6 +291,7 @@ void WeakMemory::full_fence(unsigned me) {
     view.current[slot] = fences_[slot] = std::max(view.current[slot], fences_[slot]);
   }
   std::memcpy(view.released, view.current, slots_ * sizeof view.released[0]);
+  if (me == mortal_) not_ordered_.clear();
   view.has_released = true;
   tick(me);
 }

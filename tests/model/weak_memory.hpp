@@ -43,6 +43,7 @@ class WeakMemory {
     const std::uint16_t* view;  ///< nullptr: carries nothing.
     std::uint16_t slots;
     std::uint16_t writer;
+    bool is_known = false;  ///< To others.
   };
   struct Location {
     std::uintptr_t address = 0;
@@ -77,6 +78,10 @@ class WeakMemory {
   bool compare_exchange(unsigned me, Word word, std::uint64_t& expected, std::uint64_t desired,
                         Order success, Order failure);
   void full_fence(unsigned me);
+
+  /// That thread's stores may be missing when it dies, see explorer.hpp.
+  void begin_losses(unsigned me);
+  void lose_what_was_not_ordered();
 
   /// A plain write went over the atomic that a cell of the shadow names.
   void overwritten(std::uint16_t index);
@@ -128,6 +133,8 @@ class WeakMemory {
   std::unordered_map<std::uintptr_t, std::uint16_t> elsewhere_;  // Locations outside the arena.
   std::vector<std::pair<Word, std::uint64_t>> originals_;        // Their values before.
   Look last_look_{};
+  unsigned mortal_ = kMaxThreads;  // None.
+  std::vector<Look> not_ordered_;  // The stores that a compiler may put behind the next one.
   std::uint64_t progress_ = 0;
   unsigned stale_reads_ = 0;
 };

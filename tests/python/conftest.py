@@ -16,15 +16,22 @@ import pytest
 from erlang import ByteChannel, Channel, _native
 
 HANG_S = 180.0
+_stderr = 2
 # Of a property. 100000 is a night's work.
 EXAMPLES = int(os.environ.get("PENSTOCK_EXAMPLES", "400"))
 MakeLoop = Callable[[], asyncio.AbstractEventLoop]
 Play = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
+def pytest_configure() -> None:
+    """What a test writes to stderr is kept back, and lost when the watchdog ends the run."""
+    global _stderr  # noqa: PLW0603
+    _stderr = os.dup(2)
+
+
 @pytest.fixture(autouse=True)
 def _watchdog() -> Iterator[None]:
-    faulthandler.dump_traceback_later(HANG_S, exit=True)
+    faulthandler.dump_traceback_later(HANG_S, exit=True, file=_stderr)
     yield
     faulthandler.cancel_dump_traceback_later()
 

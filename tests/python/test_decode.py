@@ -117,8 +117,17 @@ def test_a_binary_of_any_characters_is_the_same_str_again(code: int, padding: in
         b"\x6f\xff\xff\xff\xff\x00a",
         b"\x77\x02\xff\xfe",
         b"\x46" + struct.pack(">d", float("nan")),
-        wire.opaque(9, b"\x83"),
+        wire.opaque(9, b"\x83X"),
+        wire.opaque(wire.PID, b""),
+        wire.opaque(wire.PID, b"\x83"),
+        wire.opaque(wire.PID, b"\x82X"),
+        wire.opaque(wire.REFERENCE, b"\x83X" + bytes(20)),  # A pid.
+        wire.opaque(wire.PORT, b"\x83P" + bytes(20)),  # Compressed.
+        wire.opaque(wire.FUN, b"\x83a\x01"),
         wire.integer(1) + wire.integer(1),
+        wire.token(0, 7),
+        wire.token(0, 7) + wire.integer(1),  # Went on with what comes behind it.
+        wire.tuple_of(wire.token(0, 7), wire.integer(1)) + wire.integer(2),
         wire.atom_word(11),
         wire.handle(0, 0x1000),
         wire.handle(1, 0),
@@ -192,6 +201,8 @@ def test_pids_of_two_words_that_share_a_place_in_the_cache_stay_apart() -> None:
 
 
 def test_an_opaque_term_of_one_kind_never_equals_one_of_another() -> None:
-    external = b"\x83X" + bytes(20)
-    values = [_decode(wire.opaque(kind, external)) for kind in range(4)]
+    tags = [b"X", b"Z", b"x", b"p"]
+    values = [
+        _decode(wire.opaque(kind, b"\x83" + tag + bytes(20))) for kind, tag in enumerate(tags)
+    ]
     assert len(set(values)) == 4

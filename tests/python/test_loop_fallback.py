@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import subprocess
 import sys
 import textwrap
@@ -17,27 +16,10 @@ from pathlib import Path
 
 import erlang
 import pytest
+from filters import FORBID, needs_filter
 
 SETUP, ENTER, REGISTER = 425, 426, 427
 NOBODY = 65534
-# Reads like the example of seccomp(2): the number of the system call, equal to one of ours, then
-# the errno, else allowed.
-FORBID = """
-    import ctypes, struct
-    def forbid(numbers, error):
-        program = [struct.pack("HBBI", 0x20, 0, 0, 0)]
-        for number in numbers:
-            program.append(struct.pack("HBBI", 0x15, 0, 1, number))
-            program.append(struct.pack("HBBI", 0x06, 0, 0, 0x00050000 | error))
-        program.append(struct.pack("HBBI", 0x06, 0, 0, 0x7fff0000))
-        code = ctypes.create_string_buffer(b"".join(program))
-        class Filter(ctypes.Structure):
-            _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
-        found = Filter(len(program), ctypes.cast(code, ctypes.c_void_p))
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
-        assert prctl(38, 1, 0, 0, 0) == 0, "PR_SET_NO_NEW_PRIVS"
-        assert prctl(22, 2, ctypes.byref(found), 0, 0) == 0, "PR_SET_SECCOMP"
-"""
 WORK = """
     import asyncio, socket, threading
     async def work():
@@ -94,10 +76,6 @@ def _ring() -> None:
     if ctypes.get_errno() != errno.EFAULT:
         pytest.skip(f"no io_uring here: {os.strerror(ctypes.get_errno())}")
     assert child("") == (0, "io_uring")
-
-
-needs_filter = pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"),
-                                  reason="the numbers of the system calls are others here")
 
 
 @needs_filter

@@ -234,23 +234,6 @@ def test_urgent_data_hold_up_nothing(play: Play) -> None:
     play(body())
 
 
-def test_a_signal_is_handled_before_the_loop_sleeps() -> None:
-    """Also one that comes while callbacks run that are no code of Python's."""
-    loop = erlang.new_event_loop()
-    woken = []
-    before = signal.signal(signal.SIGALRM, lambda *_: woken.append(loop.stop()))
-    try:
-        for microseconds in range(5, 205):
-            for _ in range(200):
-                loop.call_soon(int)
-            signal.setitimer(signal.ITIMER_REAL, microseconds * 1e-6)
-            loop.run_forever()  # Until the handler stops it.
-    finally:
-        signal.signal(signal.SIGALRM, before)
-        loop.close()
-    assert len(woken) == 200
-
-
 def test_who_waits_for_a_channel_is_not_collected(
     play: Play, new_channel: Callable[..., Channel]
 ) -> None:

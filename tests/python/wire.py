@@ -63,6 +63,10 @@ def pinned(kind: int, address: int) -> bytes:
     return b"\x0a" + bytes([kind]) + struct.pack("=Q", address)
 
 
+def token(kind: int, number: int) -> bytes:
+    return b"\x0b" + bytes([kind]) + struct.pack("=Q", number)
+
+
 PID, REFERENCE, PORT, FUN = range(4)
 
 

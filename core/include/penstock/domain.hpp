@@ -28,7 +28,8 @@ namespace penstock {
 /// Edges:
 ///   D1  ring() adds to the bell, release -> the thread that listens loads it, acquire: that a mark
 ///       was taken away (FarLine), and what its process waited for. ended() sets a bit of dead_,
-///       release -> that thread loads it, acquire: the objects that there were.
+///       release -> that thread loads it, acquire: what the dead process had done, as far as
+///       who has proved its death knows.
 ///   D5  that thread gives a number back, release -> admit() takes it, acquire: what its last owner
 ///       left is undone.
 class Domain final : public Object, public Bells {

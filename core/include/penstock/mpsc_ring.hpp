@@ -344,9 +344,13 @@ class MpscConsumer : public MpscRing {
   }
   /// The same for what lies before `position`, which consume() has passed.
   void release_to(std::uint64_t position) noexcept {
+    give_back_to(position);
+    header_->space.notify();
+  }
+  /// The same without waking anybody, for who has other means: no fence.
+  void give_back_to(std::uint64_t position) noexcept {
     header_->head.store(position, order::release("P2"));
     released_ = position;
-    header_->space.notify();
   }
   /// From now on it gives no room back by itself: the record that was peeked is still to be read.
   void keep() noexcept { is_ahead_ = true; }

@@ -65,6 +65,12 @@ class ValuePorter final : public Porter {
   return (word & kTag) == (pid & kTag);
 }
 
+/// Whether `external` begins as a term of that kind does in external term format. What comes from
+/// another process as a pid or a reference is not to become anything else; least of all a few bytes
+/// that are decompressed.
+[[nodiscard]] bool may_be_external(std::uint8_t kind,
+                                   std::span<const std::uint8_t> external) noexcept;
+
 /// Appends the term in `bytes`, which is ours, in portable form: ok, not_shared, corrupt or
 /// out_of_memory.
 [[nodiscard]] Status to_portable(std::span<const std::uint8_t> bytes, Porter& porter,

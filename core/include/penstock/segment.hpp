@@ -13,8 +13,9 @@ namespace penstock {
 /// Mapped memory for a ring: private to the process, or a sealed memfd that another process may map
 /// at an address of its own. A memfd has no name, so nothing is left behind by any crash.
 ///
-/// Create: pages are allocated at once (ENOSPC now instead of SIGBUS later), the size is sealed
-/// (SHRINK, GROW, SEAL), and a child does not inherit mapping or descriptor by fork or exec.
+/// Create: pages are allocated at once (ENOSPC now instead of SIGBUS later; EFBIG, and no SIGXFSZ,
+/// beyond RLIMIT_FSIZE), the size is sealed (SHRINK, GROW, SEAL), and a child does not inherit
+/// mapping or descriptor by fork or exec.
 /// Attach: refuses a descriptor whose size is not sealed or not the expected one, because whoever
 /// could shrink it could kill us with SIGBUS. Contents stay hostile: seals do not stop a peer from
 /// writing, or from punching holes that read as zero.

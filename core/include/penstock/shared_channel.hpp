@@ -67,7 +67,8 @@ class SharedChannel {
   };
 
   /// A new one. `address` "": only for those that are invited. Throws EADDRINUSE: somebody is
-  /// there; EINVAL: max_size.
+  /// there; EINVAL: max_size; ENOSPC: there is no memory for it; EFBIG: it is larger than
+  /// RLIMIT_FSIZE; EMFILE.
   [[nodiscard]] static SharedChannel create(const std::string& address, const Options& options);
   [[nodiscard]] static SharedChannel create(const std::string& address) {
     return create(address, Options{});

@@ -13,6 +13,10 @@
 #include "penstock/segment.hpp"
 #include "penstock/shared_store.hpp"
 
+#ifndef PENSTOCK_LEAST_IN_PLACE  // The explorer's messages are shorter (tests/model).
+#define PENSTOCK_LEAST_IN_PLACE 8192
+#endif
+
 namespace penstock {
 
 /// The memory of a channel that processes share: a header, then an MpscRing.
@@ -59,10 +63,15 @@ static_assert(sizeof(SharedHeader) == 384);
 ///
 /// Edges, beside those of MpscRing and FarLine:
 ///   D2  who takes messages gives the role back by an exchange, release -> the next one takes it,
-///       acquire: the ring's head. Who finds it taken says so, release -> that exchange, acquire:
-///       the lease that was ended.
+///       acquire: the ring's head. Who finds it taken says so, release -> whoever takes it after
+///       that exchange, acquire: the lease that was ended. Each change of the word is a
+///       read-modify-write, so who takes it sees what all before had to tell.
 ///   D7  who has read a record in place stores 0 in its lease, release -> who has the role loads
 ///       that, acquire, and then P2: no producer writes there before.
+///   D12 who takes a record in place stores `leased` behind `next`, and who finds no lease left
+///       behind `head`, release -> consumer() loads it, acquire: the one of both that counts. Also
+///       for who looks without the role; and no compiler moves the stores of a lease behind that of
+///       `leased`, so that a process that dies between leaves nothing that counts and is not there.
 ///   D4  set_sender takes a mark away, release -> has_sender loads the marks, acquire: what the
 ///       last one sent (as C2).
 class SharedQueue final : public SharedStore {
@@ -71,7 +80,7 @@ class SharedQueue final : public SharedStore {
   static constexpr std::uint64_t kMostSize = std::uint64_t{1} << 24;
   static constexpr std::uint64_t kLeastSize = 1024;
   /// A message that is shorter is copied, also if it may be read in place.
-  static constexpr std::size_t kLeastInPlace = 8192;
+  static constexpr std::size_t kLeastInPlace = PENSTOCK_LEAST_IN_PLACE;
 
   using OnGone = std::function<void(const Channel& channel)>;
 
@@ -136,6 +145,7 @@ class SharedQueue final : public SharedStore {
   [[nodiscard]] bool may_recover(std::uint32_t role, unsigned process) const noexcept;
   [[nodiscard]] bool take_role() noexcept;
   [[nodiscard]] bool try_take_role() noexcept;
+  [[nodiscard]] bool want_role() noexcept;
   [[nodiscard]] bool leave_role() noexcept;
 
   const Ref<Domain> domain_;

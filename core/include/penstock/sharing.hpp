@@ -24,7 +24,7 @@ namespace penstock::sharing {
 
 /// A new one, for messages of up to `max_size` bytes (0: SharedQueue::kDefaultSize). `address` "":
 /// for those only that are invited. EADDRINUSE: somebody is there; a path that a dead process left
-/// is taken over.
+/// is taken over. ENOSPC, EFBIG: see Segment.
 [[nodiscard]] Ref<Channel> create(const std::string& address, std::uint64_t max_size,
                                   Channel::Content content);
 

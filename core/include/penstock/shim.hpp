@@ -51,6 +51,21 @@ inline void full_fence([[maybe_unused]] Atomic<std::uint32_t>& word,
 #endif
 }
 
+/// An exchange with a full fence behind it, which on x86-64 are one instruction.
+inline std::uint32_t exchange_and_fence(Atomic<std::uint32_t>& word, std::uint32_t value,
+                                        std::memory_order order, const char* edge) noexcept {
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+  (void)edge;
+  std::uint32_t const before = word.exchange(value, order);
+  std::atomic_signal_fence(std::memory_order_seq_cst);  // For the compiler.
+  return before;
+#else
+  std::uint32_t const before = word.exchange(value, order);
+  full_fence(word, edge);
+  return before;
+#endif
+}
+
 #ifndef PENSTOCK_WATCHED
 /// Payload copies; the explorer checks them for data races. Nothing may come from, or go, nowhere:
 /// memcpy itself does not allow a null pointer with zero bytes.
@@ -78,14 +93,16 @@ bool futex_wait(Atomic<std::uint32_t>& word, std::uint32_t expected, std::int64_
 /// Wakes up to `count` sleepers of `word`. Only the address is used, so the word may be gone.
 void futex_wake(Atomic<std::uint32_t>* word, int count, Reach reach = Reach::process) noexcept;
 
-/// Sleeps until `event`, an eventfd, is raised, `deadline_ns` passes, or a signal of those that
-/// `signal_mask` (a sigset_t) lets through arrives, also one that was pending; false after a
-/// signal. Takes the event back.
-bool event_wait(int event, std::int64_t deadline_ns, const void* signal_mask) noexcept;
+/// Sleeps until `event`, an eventfd, is raised, `deadline_ns` passes, a signal interrupts it, or
+/// `signals` is readable; false after the last two. Takes the event back.
+bool event_wait(int event, int signals, std::int64_t deadline_ns) noexcept;
 void event_raise(int event) noexcept;
 
 /// One turn of a spin loop; yields the processor to other threads from `turn` 64 on.
 void spin_pause(unsigned turn) noexcept;
+
+/// Looks at what somebody else holds for a few instructions before he is taken for asleep.
+inline constexpr unsigned kPatience = 500;
 
 /// How long a consumer may spin before it parks, if that pays: 0 when the process may use only one
 /// CPU.

@@ -142,11 +142,10 @@ class ThreadWaiter final : public Waiter {
   enum class Wake : std::uint8_t { fired, interrupted, signal, timeout };
 
   ThreadWaiter() = default;
-  /// For a thread that has blocked its signals before it looked whether one had come: sleeps with
-  /// `signal_mask` (a sigset_t) in force, so that none is missed between the look and the sleep,
-  /// which a futex cannot do. `event`: an eventfd that is never closed.
-  ThreadWaiter(int event, const void* signal_mask) noexcept
-      : event_(event), signal_mask_(signal_mask) {}
+  /// For a thread whose signals are told by a descriptor, so that none is missed between its look
+  /// for them and the sleep, which a futex cannot do: sleeps until `signals` is readable, too.
+  /// `event`: an eventfd that is never closed; -1: as above.
+  ThreadWaiter(int event, int signals) noexcept : event_(event), signals_(signals) {}
 
   /// Sleeps until fired, interrupted, a signal arrives, or `deadline_ns` (CLOCK_MONOTONIC) passes.
   /// Call after WaitList::add() and a last look. This thread only.
@@ -167,7 +166,7 @@ class ThreadWaiter final : public Waiter {
   static constexpr std::uint32_t kFired = 1;
   static constexpr std::uint32_t kInterrupted = 2;
   const int event_ = -1;
-  const void* const signal_mask_ = nullptr;
+  const int signals_ = -1;
   Atomic<std::uint32_t> state_{0};  // Bits of the above; a futex.
 };
 

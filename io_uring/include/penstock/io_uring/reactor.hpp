@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <csignal>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -90,14 +89,10 @@ class Reactor {
 
   /// Waits until something happens, until wake(), a signal, or `deadline` (CLOCK_MONOTONIC,
   /// nanoseconds), never less; may return for no reason. To be called between prepare_to_wait() and
-  /// after_wait(). Signals are masked by `signals` for as long as it sleeps; nullptr: as they are.
+  /// after_wait().
   /// Where the last waits were short it looks out for events for some microseconds before it
   /// sleeps (PENSTOCK_LOOP_SPIN_US, 50 unless set; 0: never).
-  [[nodiscard]] virtual std::span<const Event> wait(std::int64_t deadline,
-                                                    const sigset_t* signals) noexcept = 0;
-  [[nodiscard]] std::span<const Event> wait(std::int64_t deadline) noexcept {
-    return wait(deadline, nullptr);
-  }
+  [[nodiscard]] virtual std::span<const Event> wait(std::int64_t deadline) noexcept = 0;
 
   /// How long wait() looks out at most; 0: not at all. The loop's thread, and not in a wait.
   void look_out_for(std::int64_t limit_ns) noexcept { lookout_ = Lookout(limit_ns); }
