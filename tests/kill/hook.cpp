@@ -21,8 +21,9 @@ struct Range {
   std::uintptr_t from, to;
 };
 
-// Set before the hook is, and by whoever maps more.
+// Set before the hook is; by whoever maps some, if there is none by then.
 std::vector<Range> shared;
+bool is_mapped_later = false;
 std::atomic<bool> is_shared_locked{false};
 Report* report = nullptr;
 Target target;
@@ -57,15 +58,20 @@ bool is_of_segment(const Access& access) {
   return access.line != 0 && std::strstr(access.name, "/segment.cpp") != nullptr;
 }
 
-bool is_shared(const Access& access) {
-  if (access.what == What::point) return true;  // Futexes, bells and notes: others wait for them.
-  const auto at = reinterpret_cast<std::uintptr_t>(access.address);
-  const SharedLock lock;
-  if (is_of_segment(access)) shared = shared_ranges();
+bool is_in_shared(const volatile void* address) {
+  const auto at = reinterpret_cast<std::uintptr_t>(address);
   for (const Range& range : shared) {
     if (range.from <= at && at < range.to) return true;
   }
   return false;
+}
+
+bool is_shared(const Access& access) {
+  if (access.what == What::point) return true;  // Futexes, bells and notes: others wait for them.
+  if (!is_mapped_later) return is_in_shared(access.address);
+  const SharedLock lock;
+  if (is_of_segment(access)) shared = shared_ranges();
+  return is_in_shared(access.address);
 }
 
 const char* word_for(What what) {
@@ -123,6 +129,7 @@ void arm(Report& to, const Target& before, Fate what) {
   target = before;
   fate = what;
   shared = shared_ranges();
+  is_mapped_later = shared.empty();
   watched::hook.store(meet_fate);
 }
 

@@ -35,7 +35,12 @@ class Life {
     for (std::uint64_t const each : more) words.push_back(std::to_string(each));
     process_ = std::make_unique<VictimProcess>(words, first, second, report_.descriptor());
   }
-  void kill() { process_->send_signal(SIGKILL); }
+  void kill() {
+    if (killed_ns_ == 0) killed_ns_ = now_ns();
+    process_->send_signal(SIGKILL);
+  }
+  /// When that was first done.
+  [[nodiscard]] std::int64_t killed_ns() const { return killed_ns_; }
 
   /// Does `drive` again and again as long as it runs; if it stops, `others` once, and then it
   /// continues or dies.
@@ -73,6 +78,7 @@ class Life {
   ReportPage report_;
   std::unique_ptr<VictimProcess> process_;
   bool has_met_ = false;
+  std::int64_t killed_ns_ = 0;
 };
 
 }  // namespace penstock::kill

@@ -26,7 +26,7 @@ Status bounded(Call call) {
 }  // namespace
 
 SharedChannelCase::SharedChannelCase(const char* script, Way way, const Target& target)
-    : script_(*script_named(script)), way_(way), target_(target) {
+    : script_(*script_named(script)), life_(way, target) {
   count_accesses_of_threads();
   domains_[0] = Domain::create();
   on_[0] = SharedQueue::create(domains_[0], porter(), script_.max_size, Channel::Content::bytes);
@@ -41,7 +41,7 @@ SharedChannelCase::SharedChannelCase(const char* script, Way way, const Target& 
 
 SharedChannelCase::~SharedChannelCase() {
   close_and_join();
-  victim_.reset();
+  life_.end();
   on_[1] = {};
   on_[0] = {};
   for (const Ref<Domain>& domain : domains_) domain->leave();
@@ -52,13 +52,8 @@ SharedChannelCase::~SharedChannelCase() {
 
 void SharedChannelCase::start_victim() {
   const SharedQueue& queue = queue_of(*on_[0]);
-  std::vector<std::string> words =
-      target_words(target_, way_ == Way::dies ? Fate::dies : Fate::stops);
-  words.insert(words.begin(), script_.name);
-  words.push_back(std::to_string(kVictim));
-  words.push_back(std::to_string(queue.shape().capacity));
-  victim_ = std::make_unique<VictimProcess>(words, domains_[0]->descriptor(), queue.descriptor(),
-                                            report_.descriptor());
+  life_.start(script_.name, {kVictim, queue.shape().capacity}, domains_[0]->descriptor(),
+              queue.descriptor());
 }
 
 void SharedChannelCase::work_without_it() {
@@ -68,18 +63,7 @@ void SharedChannelCase::work_without_it() {
   }
 }
 
-void SharedChannelCase::victim_went_on() {
-  if (way_ == Way::stops_and_continues) {
-    victim_->go_on();
-  } else {
-    victim_->send_signal(SIGKILL);
-  }
-}
-
 void SharedChannelCase::bury() {
-  const int status = victim_->status();
-  if (way_ == Way::dies && status == -SIGKILL) has_met_ = true;
-  ASSERT_EQ(status, has_met_ && way_ != Way::stops_and_continues ? -SIGKILL : 0);
   domains_[0]->ended(kVictim);
   ASSERT_TRUE(eventually([&] { return domains_[0]->admit() == kVictim; })) << "not undone";
   undone_ns_ = now_ns();
@@ -186,7 +170,7 @@ std::vector<std::uint64_t> SharedChannelCase::all_that_came() {
     return on(0).size() == 0;
   }));
   std::vector<std::uint64_t> all = got_;
-  for (std::uint64_t i = 0; i < report_->received.load(); ++i) all.push_back(report_->numbers[i]);
+  for (std::uint64_t i = 0; i < report().received.load(); ++i) all.push_back(report().numbers[i]);
   return all;
 }
 
@@ -204,7 +188,7 @@ void SharedChannelCase::expect_each_once() {
   if (receivers_ < 2) expect_order();
   std::ranges::sort(all);
   EXPECT_TRUE(std::ranges::adjacent_find(all) == all.end()) << "twice";
-  std::uint64_t const victims = report_->sent.load();
+  std::uint64_t const victims = report().sent.load();
   std::uint64_t const counts[] = {sent(0), sent(1), victims};
   std::uint64_t certain = 0, missing = 0;
   for (std::uint64_t sender = 0; sender <= kVictim; ++sender) {
@@ -213,12 +197,11 @@ void SharedChannelCase::expect_each_once() {
       missing += std::ranges::binary_search(all, number_of(sender, index)) ? 0 : 1;
     }
   }
-  const bool is_dead = has_met_ && way_ != Way::stops_and_continues;
-  EXPECT_LE(missing, takes(script_) && is_dead ? 1U : 0U) << "lost";
-  const bool is_one_more = victims < report_->begun.load() &&
+  EXPECT_LE(missing, takes(script_) && life_.is_cut_short() ? 1U : 0U) << "lost";
+  const bool is_one_more = victims < report().begun.load() &&
                            std::ranges::binary_search(all, number_of(kVictim, victims));
   EXPECT_EQ(all.size() + missing, certain + (is_one_more ? 1 : 0)) << "what nobody sent";
-  EXPECT_EQ(report_->failures.load(), 0U);
+  EXPECT_EQ(report().failures.load(), 0U);
 }
 
 }  // namespace penstock::kill

@@ -2,17 +2,14 @@
 #pragma once
 
 #include <atomic>
-#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
-#include "eventually.hpp"
+#include "life.hpp"
 #include "penstock/channel.hpp"
 #include "penstock/domain.hpp"
-#include "sweep.hpp"
 #include "victim.hpp"
-#include "victim_process.hpp"
 
 namespace penstock::kill {
 
@@ -25,7 +22,7 @@ class SharedChannelCase {
   SharedChannelCase(const SharedChannelCase&) = delete;
   SharedChannelCase& operator=(const SharedChannelCase&) = delete;
 
-  [[nodiscard]] Report& report() { return *report_; }
+  [[nodiscard]] Report& report() { return life_.report(); }
   [[nodiscard]] Channel& on(unsigned process) const { return *on_[process]; }
 
   /// Sends or receives without waiting, and sees to it that this takes no longer than it may.
@@ -45,24 +42,16 @@ class SharedChannelCase {
   template <class Drive>
   void live(Drive drive) {
     start_victim();
-    ASSERT_TRUE(while_it_runs(drive)) << "it hangs";
-    if (state() == VictimProcess::State::stopped) {
-      has_met_ = true;
-      work_without_it();
-      victim_went_on();
-      ASSERT_TRUE(while_it_runs(drive)) << "it does not go on";
-    }
+    life_.live(drive, [&] { work_without_it(); });
+    if (testing::Test::HasFatalFailure()) return;
     bury();
   }
-  void kill_victim() {
-    if (killed_ns_ == 0) killed_ns_ = now_ns();
-    victim_->send_signal(SIGKILL);
-  }
+  void kill_victim() { life_.kill(); }
   /// When that was, and when what the victim had begun was undone.
-  [[nodiscard]] std::int64_t killed_ns() const { return killed_ns_; }
+  [[nodiscard]] std::int64_t killed_ns() const { return life_.killed_ns(); }
   [[nodiscard]] std::int64_t undone_ns() const { return undone_ns_; }
   /// Whether the victim got as far as its access.
-  [[nodiscard]] bool has_met() const { return has_met_; }
+  [[nodiscard]] bool has_met() const { return life_.has_met(); }
 
   /// Nothing stays in the channel, and what is sent now comes as well.
   void expect_flow();
@@ -73,18 +62,8 @@ class SharedChannelCase {
   void expect_each_once();
 
  private:
-  [[nodiscard]] VictimProcess::State state() const { return victim_->state(); }
-  template <class Drive>
-  [[nodiscard]] bool while_it_runs(Drive drive) {
-    return eventually([&] {
-      if (state() != VictimProcess::State::runs) return true;
-      drive();
-      return false;
-    });
-  }
   void start_victim();
   void work_without_it();
-  void victim_went_on();
   void bury();
   void receive_all();
   void send_all(std::uint64_t count, std::size_t size);
@@ -94,14 +73,10 @@ class SharedChannelCase {
   void expect_order();
 
   const Script& script_;
-  const Way way_;
-  const Target target_;
-  ReportPage report_;
+  Life life_;
   Ref<Domain> domains_[2];
   Ref<Channel> on_[2];
-  std::unique_ptr<VictimProcess> victim_;
-  bool has_met_ = false;
-  std::int64_t killed_ns_ = 0, undone_ns_ = 0;
+  std::int64_t undone_ns_ = 0;
   std::vector<std::thread> threads_;
   unsigned receivers_ = 0;
   std::atomic<unsigned> at_end_{0};  // Of these.

@@ -42,6 +42,7 @@ class StreamCase {
   void live(Drive drive) {
     start_victim();
     life_.live(drive, [&] { work_without_it(); });
+    if (testing::Test::HasFatalFailure()) return;
     bury();
   }
 
