@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstring>
+#include <memory>
 #include <new>
 #include <utility>
 
 #include "atoms.hpp"
 #include "channel_resource.hpp"
 #include "counters.hpp"
+#include "delivery.hpp"
 #include "guard.hpp"
 #include "nifs.hpp"
 #include "penstock/memory.hpp"
@@ -32,6 +35,17 @@ ERL_NIF_TERM debug_counters(ErlNifEnv* env, const ERL_NIF_TERM* /*argv*/) {
     }
   }
   return map;
+}
+
+ERL_NIF_TERM debug_decode(ErlNifEnv* env, const ERL_NIF_TERM* argv) {
+  ErlNifBinary bytes{};
+  if (enif_inspect_binary(env, argv[0], &bytes) == 0) throw BadArg();
+  auto message = std::make_unique<Message>();
+  std::uint8_t* const room = message->extend(bytes.size);
+  if (room == nullptr) throw std::bad_alloc();
+  if (bytes.size != 0) std::memcpy(room, bytes.data, bytes.size);
+  message->mark_foreign();
+  return deliver(env, message);
 }
 
 ERL_NIF_TERM debug_fail_allocations(ErlNifEnv* env, const ERL_NIF_TERM* argv) {

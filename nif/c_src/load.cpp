@@ -114,6 +114,7 @@ ErlNifFunc functions[] = {
     {"context_stats",                 1, guarded<context_stats>,                 0},
     {"node_stats",                    0, guarded<node_stats>,                    0},  // At most 1000 channels and buffers.
     {"debug_counters",                0, guarded<debug_counters>,                0},
+    {"debug_decode",                  1, guarded<debug_decode>,                  0},
     {"debug_fail_allocations",        1, guarded<debug_fail_allocations>,        0},
     {"debug_waiting",                 1, guarded<debug_waiting>,                 0},
 };

@@ -42,7 +42,7 @@ Body output_open, output_close;
 // stats_nifs.cpp
 Body context_stats, node_stats;
 // debug_nifs.cpp
-Body debug_counters, debug_fail_allocations, debug_waiting;
+Body debug_counters, debug_decode, debug_fail_allocations, debug_waiting;
 
 /// Opens the resource types of a file. At load only.
 [[nodiscard]] bool open_channel_types(ErlNifEnv* env) noexcept;

@@ -29,7 +29,8 @@
          create_test_udp_socket/1, sendto_test_udp/4, recvfrom_test_udp/2, set_udp_broadcast/2]).
 -export([output_open/3, output_close/0]).
 -export([context_stats/1, node_stats/0]).
--export([debug_counters/0, debug_fail_allocations/1, debug_waiting/1, priv_dir/0]).
+-export([debug_counters/0, debug_decode/1, debug_fail_allocations/1, debug_waiting/1,
+         priv_dir/0]).
 -export_type([channel/0, buffer/0, waiter/0, context/0, call/0, operation/0,
               event_loop/0, event_fd/0, event_timer/0, unsupported/0, send_error/0,
               receive_error/0, byte_send_error/0, byte_receive_error/0, share_error/0,
@@ -57,7 +58,7 @@
        create_test_udp_socket/1, sendto_test_udp/4, recvfrom_test_udp/2, set_udp_broadcast/2]).
 -nifs([output_open/3, output_close/0]).
 -nifs([context_stats/1, node_stats/0]).
--nifs([debug_counters/0, debug_fail_allocations/1, debug_waiting/1]).
+-nifs([debug_counters/0, debug_decode/1, debug_fail_allocations/1, debug_waiting/1]).
 -on_load(load/0).
 
 -type channel() :: reference().
@@ -523,6 +524,10 @@ debug_counters() -> erlang:nif_error(not_loaded).
 %% ends that. For tests: it is for the whole VM.
 -spec debug_fail_allocations(Countdown :: non_neg_integer()) -> ok.
 debug_fail_allocations(_Countdown) -> erlang:nif_error(not_loaded).
+
+%% @doc What a worker process sends, in the form in which it comes.
+-spec debug_decode(binary()) -> {ok, term()} | {error, corrupt | atom_limit | enomem}.
+debug_decode(_Bytes) -> erlang:nif_error(not_loaded).
 
 %% @doc How many wait for a message of a channel, and how many for room in it.
 -spec debug_waiting(channel()) ->

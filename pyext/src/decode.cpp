@@ -9,6 +9,7 @@
 #include "buffer_object.hpp"
 #include "capsule.hpp"
 #include "integers.hpp"
+#include "key_census.hpp"
 #include "lent_bytes.hpp"
 #include "opaque.hpp"
 #include "penstock/channel.hpp"
@@ -86,6 +87,7 @@ class Decoder {
   const Trust trust_;
   bool failed_ = false;
   SmallStack<Frame, 16> stack_;
+  KeyCensus census_;  // Of the large dict that was begun last.
 };
 
 PyObject* Decoder::run() {
@@ -140,6 +142,10 @@ bool Decoder::store(Frame& frame, PyObject* value) {
   }
   const PyRef key = PyRef::steal(std::exchange(frame.key, nullptr));
   const PyRef owned = PyRef::steal(value);
+  if (trust_ == Trust::stranger && frame.count >= KeyCensus::kMany) {
+    if (frame.index == 0) census_.begin();
+    if (!census_.add(key.get())) return false;
+  }
   ++frame.index;
   return PyDict_SetItem(frame.container, key.get(), owned.get()) == 0;
 }

@@ -10,8 +10,9 @@ namespace penstock::python {
 enum class Trust : std::uint8_t { own, stranger };
 
 /// The Python object of the next term of `reader`: a new reference, or nullptr and ValueError
-/// (malformed or too deep), TypeError (a map key that cannot be a dict key) or MemoryError is set.
-/// Runs no user code but what a garbage collection may run.
+/// (malformed, too deep, or a map of strangers that was made to take long), TypeError (a map key
+/// that cannot be a dict key) or MemoryError is set. Runs no user code but what a garbage
+/// collection may run.
 [[nodiscard]] PyObject* decode(ModuleState& state, wire::Reader& reader, Trust trust = Trust::own);
 
 /// Same for a message, which must hold one term and nothing behind it.
