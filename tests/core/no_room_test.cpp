@@ -9,7 +9,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -27,6 +26,7 @@
 #include "penstock/shared_channel.hpp"
 #include "penstock/shared_queue.hpp"
 #include "penstock/shared_stream.hpp"
+#include "role.hpp"
 
 namespace penstock {
 namespace {
@@ -143,36 +143,33 @@ int count_failures(int expected, const std::function<bool()>& begin,
   return failures;
 }
 
-template <class Body>
-void in_child(Body body) {
-  const pid_t child = fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) _exit(body());
-  int status = 0;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
-  EXPECT_EQ(WEXITSTATUS(status), 0);
+// Roles
+
+TEST(NoRoomRole, DISABLED_MemoryIsFull) {
+  bool is_full = false;
+  const auto fill = [&is_full] { return std::exchange(is_full, true) || fill_memory(); };
+  EXPECT_EQ(count_failures(
+                ENOSPC, fill, [] { return true; }, kSmall),
+            0);
+}
+
+TEST(NoRoomRole, DISABLED_FilesAreLimited) {
+  struct sigaction standard {};
+  standard.sa_handler = SIG_DFL;
+  ASSERT_EQ(sigaction(SIGXFSZ, &standard, nullptr), 0);
+  const auto lift = [] { return limit_files(RLIM_INFINITY); };
+  EXPECT_EQ(count_failures(
+                EFBIG, [] { return limit_files(kLarge); }, lift, 8 * kLarge),
+            0);
 }
 
 TEST(NoRoom, IsAnErrorWhenSharedMemoryIsMade) {
-  in_child([] {
-    bool is_full = false;
-    const auto fill = [&is_full] { return std::exchange(is_full, true) || fill_memory(); };
-    return count_failures(
-        ENOSPC, fill, [] { return true; }, kSmall);
-  });
+  EXPECT_TRUE(test::Role("NoRoomRole.DISABLED_MemoryIsFull", {}, -1).succeeded());
 }
 
 /// The kernel would send a signal that ends the process.
 TEST(NoRoom, ForFilesOfThatSizeIsAnErrorAndNoSignal) {
-  in_child([] {
-    struct sigaction standard {};
-    standard.sa_handler = SIG_DFL;
-    if (sigaction(SIGXFSZ, &standard, nullptr) != 0) return 100;
-    return count_failures(
-        EFBIG, [] { return limit_files(kLarge); }, [] { return limit_files(RLIM_INFINITY); },
-        8 * kLarge);
-  });
+  EXPECT_TRUE(test::Role("NoRoomRole.DISABLED_FilesAreLimited", {}, -1).succeeded());
 }
 
 }  // namespace
