@@ -205,6 +205,20 @@ void receive_waiting(Channel& channel, Message& message) {
   require(channel.receive(message, kNoDeadline, me, &woken) == Status::ok, "a receive gave up");
 }
 
+/// Within one process, where nobody has to be called: who takes a short message has one fence,
+/// between the room that it gives back and its look for those who wait for it.
+void room_wakes_a_sender() {
+  constexpr std::size_t kEach = 180;  // Less than an eighth of the ring, which holds ten.
+  Domains domains(1);
+  const Channels on(domains, kEach);
+  for (std::uint64_t i = 1; i <= 10; ++i) send(on[0], i, kEach);
+  parallel([&] { send_waiting(on[0], 11, kEach); },
+           [&] {
+             Message message;
+             require(on[0].try_receive(message) == Status::ok, "lost");
+           });
+}
+
 /// Nobody can send, and what there was is being read in place: who waits beside the end of that
 /// learns of the end.
 void end_comes_beside_a_lease() {
@@ -300,6 +314,7 @@ void lease_keeps_a_sender_waiting() {
 }
 
 constexpr Case kCases[] = {
+    {"SharedQueueWakesWhoWaitsForRoom", room_wakes_a_sender, {.limits = {2, 2}}},
     {"SharedQueueLetsProcessesWaitForEachOther",
      processes_wait_for_each_other,
      {.limits = {2, 1}, .most_executions = 5'000, .random_executions = 10'000}},
