@@ -120,6 +120,8 @@ class Stay {
   Stay(const Stay&) = delete;
   Stay& operator=(const Stay&) = delete;
 
+  [[nodiscard]] bool is_creator_dead() const noexcept { return has_ended(creator_); }
+
   void begin(Channel& channel) noexcept { channel_ = &channel; }
   void channel_gone() noexcept {
     {
@@ -252,13 +254,17 @@ Ref<Channel> connect(Descriptor socket, const Patience& patience) {
   const ReceivedNote hello = hear(socket.get(), Kind::hello, patience);
   Descriptor creator = open_process(hello.pid);
   if (creator.get() < 0) fail(ESRCH, "the creator of the channel");
-  say(socket.get(), Kind::here);
-  ReceivedNote welcome = hear(socket.get(), Kind::welcome, patience);
+  const int heard = socket.get();
+  // From here on it may let us in: whoever gives up says so, or would count as there.
+  auto stay = std::make_shared<Stay>(std::move(socket), std::move(creator));
+  say(heard, Kind::here);
+  ReceivedNote welcome = hear(heard, Kind::welcome, patience);
   // Who speaks has had that pid since before we opened it.
-  if (welcome.pid != hello.pid || has_ended(creator))
+  if (welcome.pid != hello.pid || stay->is_creator_dead()) {
     fail(ECONNRESET, "the creator of the channel");
+  }
   if (welcome.bells.get() < 0 || welcome.channel.get() < 0) fail(EMFILE, "a shared channel");
-  return enter(std::move(welcome), std::make_shared<Stay>(std::move(socket), std::move(creator)));
+  return enter(std::move(welcome), std::move(stay));
 }
 
 Ref<Channel> connect(const std::string& address, const Patience& patience) {

@@ -319,6 +319,25 @@ TEST_F(SharingAccess, AStrangeServerIsNotTakenForACreator) {
   EXPECT_EQ(error_of([&] { (void)SharedChannel::connect(ends[1], 1ms); }), ETIMEDOUT);
 }
 
+/// A guest that has waited long enough may have been let in just then: it would count as there, for
+/// as long as its process lives.
+TEST_F(SharingAccess, WhoGivesUpSaysSo) {
+  int ends[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+  const Descriptor creator(ends[0]);
+  std::vector<std::uint32_t> said;
+  std::thread slow([&] {
+    std::uint32_t words[10] = {};
+    while (recv(creator.get(), words, sizeof words, 0) == sizeof words) {
+      said.push_back(words[2]);
+      if (said.back() == 1) (void)!send(creator.get(), words, sizeof words, MSG_NOSIGNAL);
+    }
+  });
+  EXPECT_EQ(error_of([&] { (void)SharedChannel::connect(ends[1], 100ms); }), ETIMEDOUT);
+  slow.join();
+  EXPECT_EQ(said, (std::vector<std::uint32_t>{1, 2, 5}));  // hello, here, bye
+}
+
 // Forks
 // ------------------------------------------------------------------------------------------------
 
