@@ -185,7 +185,7 @@ class ByGuest : public Meeting {
   /// Tries to; not for long, since the creator may have stopped.
   void enter() {
     try {
-      constexpr std::int64_t kLittle_ns = 20'000'000;
+      constexpr std::int64_t kLittle_ns = 5'000'000;
       guest_ = connect(kLittle_ns);
     } catch (const std::system_error& error) {
       const int code = error.code().value();
