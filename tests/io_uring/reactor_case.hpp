@@ -26,7 +26,12 @@ using penstock::test::scaled;
 /// A backend; of io_uring in each of its modes.
 enum class Kind { epoll, io_uring, cooperative, plain };
 
+/// Of this process so far. The kernel puts a ring away after it was closed, in its own time, and
+/// interrupts a wait of the thread that had it.
+inline int rings = 0;
+
 inline std::unique_ptr<Reactor> make(Kind kind) {
+  if (kind != Kind::epoll) ++rings;
   if (kind == Kind::epoll) return Reactor::create(Preference::epoll);
   if (kind == Kind::io_uring) return Reactor::create(Preference::io_uring);
   const auto mode = kind == Kind::plain ? Ring::Mode::plain : Ring::Mode::cooperative;
@@ -108,7 +113,8 @@ class OnEach : public testing::TestWithParam<Kind> {
     ADD_FAILURE() << "nothing was reported";
     return 0;
   }
-  /// That nothing is reported, and that a wait lasts, but for a few turns.
+  /// That nothing is reported, and that a wait lasts, but for a few turns; who turns round and
+  /// round does so thousands of times.
   void expect_silence() {
     EXPECT_TRUE(reactor->poll().empty());
     int turns = 0;
@@ -117,7 +123,7 @@ class OnEach : public testing::TestWithParam<Kind> {
       EXPECT_TRUE(reactor->wait(until).empty());
       reactor->after_wait();
     }
-    EXPECT_LT(turns, 10);
+    EXPECT_LT(turns, 10 + rings);
   }
 
   std::unique_ptr<Reactor> reactor = make(GetParam());
