@@ -54,7 +54,7 @@ void LoopCore::close_reactor() {
   doubts_due_ns_ = Reactor::no_deadline;
   next_event_ = 0;
   watched_ = 0;
-  watches_arrivals_ = false;
+  watched_arrivals_ = -1;
   const std::vector<Watcher*> watchers = std::exchange(watchers_, {});
   const auto fd_watches = std::exchange(fd_watches_, {});
   unsettled_.clear();
@@ -249,6 +249,8 @@ bool LoopCore::look() {
 bool LoopCore::sleep() {
   Reactor* const waited_for = reactor();
   if (waited_for == nullptr) return false;
+  // Its owner may close the loop meanwhile, which is wrong, but no reason to crash.
+  const Ref<LoopReactor> alive = reactor_;
   const auto next_deadline = [this] {
     return std::min(doubts_due_ns_, timers_.empty() ? Reactor::no_deadline
                                                     : deadline_of_seconds_exactly(timers_.first()));
@@ -262,9 +264,11 @@ bool LoopCore::sleep() {
   SignalWindow signals(state_);
   if (!signals.look()) return false;
   const std::int64_t deadline = next_deadline();
-  if (!ready_.empty() || is_stopping_ || deadline <= now_ns()) return look();
-  // Its owner may close the loop while it waits, which is wrong, but no reason to crash.
-  const Ref<LoopReactor> alive = reactor_;
+  if (reactor_.get() != alive.get()) return true;
+  if (!ready_.empty() || is_stopping_ || !again_.empty() || !unsettled_.empty() ||
+      deadline <= now_ns()) {
+    return look();
+  }
   std::span<const Event> events;
   watch_arrivals(*waited_for, signals.arrivals());
   waited_for->prepare_to_wait();
@@ -285,9 +289,9 @@ bool LoopCore::sleep() {
 /// Not one of those that somebody watches: nobody forgets it, and no look without a sleep is for
 /// it.
 void LoopCore::watch_arrivals(Reactor& reactor, int fd) noexcept {
-  if (fd < 0 || watches_arrivals_) return;
-  watches_arrivals_ =
-      reactor.watch(fd, io_uring::readable, io_uring::Trigger::edge, &arrivals_) == 0;
+  if (fd < 0 || fd == watched_arrivals_) return;
+  const int error = reactor.watch(fd, io_uring::readable, io_uring::Trigger::edge, &arrivals_);
+  watched_arrivals_ = error == 0 ? fd : -1;
 }
 
 void LoopCore::take(std::span<const Event> events) {

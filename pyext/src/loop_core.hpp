@@ -214,8 +214,8 @@ class LoopCore {
   std::vector<Source> sources_;
   std::unique_ptr<char[]> scratch_;
   std::size_t last_received_ = 0;
-  std::size_t watched_ = 0;        // Descriptors.
-  bool watches_arrivals_ = false;  // Which is not one of them.
+  std::size_t watched_ = 0;    // Descriptors.
+  int watched_arrivals_ = -1;  // Not one of them.
   Arrivals arrivals_;
   std::vector<io_uring::Event> events_;  // Those from next_event_ on are to be passed
   std::size_t next_event_ = 0;           // on; owner nullptr: forgotten meanwhile.

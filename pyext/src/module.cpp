@@ -113,18 +113,17 @@ int execute(PyObject* module) {
   }
   *static_cast<ModuleState**>(PyModule_GetState(module)) = state;
   forget_parked_in_children();
-  part_signals_in_children();
   const bool done =
-      arrange_for_end(module, *state) && state->names.intern() && add_exceptions(module, *state) &&
-      add_opaque_types(module, *state) && add_atom_type(module, *state) &&
-      add_channel_type(module, *state) && add_byte_channel_type(module, *state) &&
-      add_byte_view_type(module, *state) && add_iterator_type(module, *state) &&
-      add_awaitable_type(module, *state) && add_endpoint_type(module, *state) &&
-      add_inbox_reader_type(module, *state) && add_marker_types(module, *state) &&
-      add_buffer_errors(module, *state) && add_buffer_type(module, *state) &&
-      add_task_server_type(module, *state) && add_task_run_type(module, *state) &&
-      add_loop_type(module, *state) && add_socket_awaitable_type(module, *state) &&
-      add_stream_read_types(module, *state) &&
+      arrange_for_end(module, *state) && part_signals_in_children(module) &&
+      state->names.intern() && add_exceptions(module, *state) && add_opaque_types(module, *state) &&
+      add_atom_type(module, *state) && add_channel_type(module, *state) &&
+      add_byte_channel_type(module, *state) && add_byte_view_type(module, *state) &&
+      add_iterator_type(module, *state) && add_awaitable_type(module, *state) &&
+      add_endpoint_type(module, *state) && add_inbox_reader_type(module, *state) &&
+      add_marker_types(module, *state) && add_buffer_errors(module, *state) &&
+      add_buffer_type(module, *state) && add_task_server_type(module, *state) &&
+      add_task_run_type(module, *state) && add_loop_type(module, *state) &&
+      add_socket_awaitable_type(module, *state) && add_stream_read_types(module, *state) &&
       PyModule_AddFunctions(module, output_functions) == 0 &&
       PyModule_AddFunctions(module, worker_functions) == 0 &&
       PyModule_AddFunctions(module, layout_functions) == 0 &&

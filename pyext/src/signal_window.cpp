@@ -5,11 +5,13 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
+#include <utility>
 
 #include "module_state.hpp"
 #include "penstock/shim.hpp"
@@ -19,20 +21,60 @@ namespace penstock::python {
 
 namespace {
 
-/// What the main thread sleeps on. The numbers stay the same for the life of the process, and of
-/// its children: a notifier may be late.
+/// What the main thread sleeps on.
 struct Descriptors {
   int event = -1;
   int pipe[2] = {-1, -1};  ///< Numbers of signals.
+  dev_t device = 0;        ///< Of the pipe, and which one it is.
+  ino_t inode = 0;
 
-  [[nodiscard]] bool is_there() const noexcept { return event >= 0; }
   [[nodiscard]] bool open() noexcept {
-    if (pipe2(pipe, O_CLOEXEC | O_NONBLOCK) != 0) return false;
-    event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (event >= 0) return true;
-    ::close(pipe[0]);
-    ::close(pipe[1]);
+    if (open_pipe() && open_event()) return true;
+    close();
     return false;
+  }
+  /// A program may have closed all that it does not know, and opened others; the lowest number of
+  /// the three is the first to be given again.
+  [[nodiscard]] bool are_ours() const noexcept {
+    struct stat status {};
+    return event >= 0 && fstat(pipe[0], &status) == 0 && status.st_dev == device &&
+           status.st_ino == inode;
+  }
+  void close() noexcept {
+    for (const int fd : {event, pipe[0], pipe[1]}) {
+      if (fd >= 0) ::close(fd);
+    }
+    *this = {};
+  }
+  /// New ones with the same numbers, which some may know. They are closed first: there may be no
+  /// others free. The new pipe gets lower numbers, or the same, in the same order; so neither of
+  /// its ends is moved to where the other one is.
+  void renew() noexcept {
+    const Descriptors old = *this;
+    close();
+    if (open_pipe()) {
+      move(pipe[1], old.pipe[1]);
+      move(pipe[0], old.pipe[0]);
+      if (open_event()) return move(event, old.event);
+    }
+    close();
+  }
+
+ private:
+  [[nodiscard]] bool open_pipe() noexcept {
+    struct stat status {};
+    if (pipe2(pipe, O_CLOEXEC | O_NONBLOCK) != 0 || fstat(pipe[0], &status) != 0) return false;
+    device = status.st_dev;
+    inode = status.st_ino;
+    return true;
+  }
+  [[nodiscard]] bool open_event() noexcept {
+    event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return event >= 0;
+  }
+  static void move(int& from, int to) noexcept {
+    if (from == to || dup3(from, to, O_CLOEXEC) < 0) return;
+    ::close(std::exchange(from, to));
   }
 };
 
@@ -40,6 +82,7 @@ struct Descriptors {
 constinit Descriptors descriptors;
 constinit int programs_own = -1;  // The wake-up descriptor that ours stands in for.
 constinit Atomic<std::uint32_t> looks{0};
+constinit bool is_ours_in = false;
 
 /// No descriptor.
 constexpr int kRefused = -2;
@@ -52,6 +95,12 @@ bool is_main_thread() noexcept {
     place = syscall(SYS_gettid) == getpid() ? Place::main_thread : Place::elsewhere;
   }
   return place == Place::main_thread;
+}
+
+bool have_descriptors() noexcept {
+  if (descriptors.are_ours()) return true;
+  descriptors = {};  // Not closed: they are the program's now.
+  return descriptors.open();
 }
 
 /// Returns the one before. An exception that is set stays.
@@ -79,17 +128,20 @@ int set_wakeup_fd(ModuleState& state, int fd) noexcept {
   return before;
 }
 
-/// False: this is not the thread where Python runs handlers, or there is no memory.
-bool put_ours_in(ModuleState& state) noexcept {
+/// Returns the one before; refused: this is not the thread where Python runs handlers, or there is
+/// no memory.
+int put_ours_in(ModuleState& state) noexcept {
   const int before = set_wakeup_fd(state, descriptors.pipe[1]);
   full_fence(looks, "K6");
-  if (before == kRefused) return false;
+  if (before == kRefused) return before;
+  is_ours_in = true;
   if (before != descriptors.pipe[1]) programs_own = before;
-  return true;
+  return before;
 }
 
 /// Unless a handler has put in another. One that the program has closed meanwhile is refused.
 void take_ours_out(ModuleState& state) noexcept {
+  is_ours_in = false;
   int current = set_wakeup_fd(state, programs_own);
   if (current == kRefused) current = set_wakeup_fd(state, -1);
   if (current != descriptors.pipe[1]) (void)set_wakeup_fd(state, current);
@@ -110,22 +162,25 @@ void pass_on_arrivals() noexcept {
 /// The thread that forked is the child's main thread.
 void part_from_parent() noexcept {
   place = Place::main_thread;
-  if (!descriptors.is_there()) return;
-  Descriptors own;
-  if (!own.open()) return;  // Each wakes the other for nothing.
-  dup3(own.event, descriptors.event, O_CLOEXEC);
-  dup3(own.pipe[0], descriptors.pipe[0], O_CLOEXEC);
-  dup3(own.pipe[1], descriptors.pipe[1], O_CLOEXEC);
-  ::close(own.event);
-  ::close(own.pipe[0]);
-  ::close(own.pipe[1]);
+  if (descriptors.are_ours()) {
+    descriptors.renew();
+  } else {
+    descriptors = {};
+  }
 }
+
+/// In a child that was forked while another thread, which is not there, was in a window.
+PyObject* after_fork_in_child(PyObject* module, PyObject*) {
+  if (is_ours_in) take_ours_out(state_of(module));
+  Py_RETURN_NONE;
+}
+
+PyMethodDef after_fork = {"_after_fork_in_child", after_fork_in_child, METH_NOARGS, nullptr};
 
 }  // namespace
 
 SignalWindow::SignalWindow(ModuleState& state) noexcept
-    : state_(state),
-      is_there_(is_main_thread() && (descriptors.is_there() || descriptors.open())) {}
+    : state_(state), is_there_(is_main_thread() && have_descriptors()) {}
 
 SignalWindow::~SignalWindow() { close(); }
 
@@ -139,24 +194,36 @@ void SignalWindow::close() noexcept {
 }
 
 bool SignalWindow::look() noexcept {
-  // Handlers find the program's own descriptor, and may put in another: but for one that comes
-  // between these looks.
-  close();
-  if (PyErr_CheckSignals() != 0) return false;
-  if (!is_there_) return true;
-  is_in_ = put_ours_in(state_);
-  return PyErr_CheckSignals() == 0;
+  do {
+    close();  // Handlers find the program's own descriptor, but for one that comes between.
+    if (PyErr_CheckSignals() != 0) return false;
+    if (!is_there_ || put_ours_in(state_) == kRefused) return true;
+    is_in_ = true;
+    if (PyErr_CheckSignals() != 0) return false;
+    // A handler that ran there may have put in another, or waited itself, which takes ours out.
+  } while (put_ours_in(state_) != descriptors.pipe[1]);
+  return true;
 }
 
 int SignalWindow::event() const noexcept { return is_there_ ? descriptors.event : -1; }
 int SignalWindow::arrivals() const noexcept { return is_there_ ? descriptors.pipe[0] : -1; }
 
 void SignalWindow::take_arrivals() noexcept {
-  if (is_main_thread() && descriptors.is_there()) pass_on_arrivals();
+  if (is_main_thread() && descriptors.are_ours()) pass_on_arrivals();
 }
 
-void part_signals_in_children() noexcept {
+bool part_signals_in_children(PyObject* module) {
   [[maybe_unused]] static const int registered = pthread_atfork(nullptr, nullptr, part_from_parent);
+  const PyRef os = PyRef::steal(PyImport_ImportModule("os"));
+  const PyRef function = PyRef::steal(PyCFunction_New(&after_fork, module));
+  const PyRef none = PyRef::steal(PyTuple_New(0));
+  const PyRef keywords = PyRef::steal(PyDict_New());
+  if (!os || !function || !none || !keywords ||
+      PyDict_SetItemString(keywords.get(), "after_in_child", function.get()) != 0) {
+    return false;
+  }
+  const PyRef add = PyRef::steal(PyObject_GetAttrString(os.get(), "register_at_fork"));
+  return add && PyRef::steal(PyObject_Call(add.get(), none.get(), keywords.get()));
 }
 
 }  // namespace penstock::python

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "ref.hpp"
+
 namespace penstock::python {
 
 struct ModuleState;
@@ -12,7 +14,7 @@ struct ModuleState;
 /// are passed on to the program's, if it has one. On every other thread it does nothing.
 ///
 /// Threads: lives on the stack of one; with the GIL but for the sleep. Cost: on the main thread
-/// two system calls, three if the program has a descriptor, on others none.
+/// five cheap system calls, on others none.
 ///
 /// Edges:
 ///   K6  (store-load) look() sets the wake-up descriptor and then reads whether a signal has come;
@@ -44,7 +46,8 @@ class SignalWindow {
   bool is_in_ = false;  ///< Our descriptor.
 };
 
-/// From now on children of a fork have descriptors of their own for this. Once for the process.
-void part_signals_in_children() noexcept;
+/// From now on children of a fork have descriptors of their own for this. Once for each
+/// interpreter; false: an exception is set.
+[[nodiscard]] bool part_signals_in_children(PyObject* module);
 
 }  // namespace penstock::python

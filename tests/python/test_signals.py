@@ -7,6 +7,8 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -76,12 +78,14 @@ def test_a_signal_is_handled_before_a_thread_sleeps(on_alarm: Alarm, channel: Ch
     assert channel.try_receive() is None
 
 
-def signal_to_another_thread(is_waiting: Callable[[], bool]) -> threading.Thread:
+def signal_to_another_thread(
+    is_waiting: Callable[[], bool], number: signal.Signals = signal.SIGALRM
+) -> threading.Thread:
     """Comes to a thread that is not the main one, once that waits."""
 
     def run() -> None:
         wait_until(is_waiting)
-        signal.pthread_kill(threading.get_ident(), signal.SIGALRM)
+        signal.pthread_kill(threading.get_ident(), number)
 
     thread = threading.Thread(target=run)
     thread.start()
@@ -128,6 +132,25 @@ def test_a_handler_may_set_another_wakeup_fd(
     assert reader.recv(8) == bytes([signal.SIGALRM])
     # As the program has left it; and as it will find it.
     assert signal.set_wakeup_fd(before[0]) == writer.fileno()
+
+
+@pytest.mark.parametrize("also", [lambda: erlang.sleep(1e-4), lambda: signal.set_wakeup_fd(-1)])
+def test_a_handler_runs_just_before_a_thread_sleeps(
+    also: Callable[[], object], on_alarm: Alarm, channel: Channel
+) -> None:
+    """One that waits itself, or sets another wake-up descriptor: the sleep hears of the next one."""
+    on_alarm(also)
+    before = signal.signal(signal.SIGUSR1, lambda *_: channel.send("handled"))
+    for microseconds in [*range(1, 81)] * 3:
+        thread = signal_to_another_thread(
+            lambda: _native._waiting(channel)[0] == 1, signal.SIGUSR1
+        )
+        signal.setitimer(signal.ITIMER_REAL, microseconds * 1e-6)
+        assert channel.receive() == "handled"
+        thread.join()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGUSR1, before)
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_a_wakeup_fd_that_was_closed_does_no_harm(on_alarm: Alarm, channel: Channel) -> None:
@@ -182,21 +205,44 @@ def test_a_loop_that_moved_to_another_thread_takes_no_signals(
     loop.close()
 
 
-def test_a_childs_signals_are_its_own(on_alarm: Alarm, channel: Channel) -> None:
+def in_child(check: Callable[[], bool]) -> int:
+    """What os.waitpid() says of a forked child: 0, check() is true there."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(60)
+            status = 0 if check() else 1
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_childs_signals_are_its_own(
+    on_alarm: Alarm, channel: Channel, wakeup_fd: socket.socket
+) -> None:
     """Forked while the main thread sleeps, by another one, which is the child's main thread."""
+    del wakeup_fd
     on_alarm(lambda: channel.send("handled"))
+    program_has = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(program_has)
     status = []
 
+    def check() -> bool:
+        own = Channel(_native._new_channel(0))
+        signal.signal(signal.SIGUSR1, lambda *_: own.send("mine"))
+        thread = threading.Thread(target=lambda: os.kill(os.getpid(), signal.SIGUSR1))
+        thread.start()
+        return own.receive() == "mine" and signal.set_wakeup_fd(-1) == program_has
+
     def fork() -> None:
-        wait_until(lambda: _native._waiting(channel)[0] == 1)
-        child = os.fork()
-        if child == 0:
-            own = Channel(_native._new_channel(0))
-            signal.signal(signal.SIGALRM, lambda *_: own.send("mine"))
-            signal.setitimer(signal.ITIMER_REAL, 1e-4)
-            os._exit(0 if own.receive() == "mine" else 1)
-        status.append(os.waitpid(child, 0)[1])
-        channel.send("child")
+        try:
+            wait_until(lambda: _native._waiting(channel)[0] == 1)
+            status.append(in_child(check))
+        finally:
+            channel.send("child")
 
     thread = threading.Thread(target=fork)
     thread.start()
@@ -204,3 +250,73 @@ def test_a_childs_signals_are_its_own(on_alarm: Alarm, channel: Channel) -> None
     thread.join()
     assert status == [0]
     assert channel.try_receive() is None
+
+
+WITHOUT_DESCRIPTORS = """
+import contextlib, erlang, erlang._native, os, resource, threading
+def pipes():
+    found = set()
+    for fd in os.listdir('/proc/self/fd'):
+        with contextlib.suppress(OSError):
+            found.add(os.readlink(f'/proc/self/fd/{fd}'))
+    return {each for each in found if each.startswith('pipe:')}
+def new_channel():
+    return erlang.Channel(erlang._native._new_channel(0))
+def answer(channel):
+    threading.Thread(target=channel.send, args=('there',)).start()
+    assert channel.receive() == 'there'
+before = pipes()
+erlang.sleep(0.001)
+ours = pipes() - before
+assert len(ours) == 1
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+filled = []
+with contextlib.suppress(OSError):
+    while True:
+        filled.append(os.dup(0))
+child = os.fork()
+if child == 0:
+    status = 1
+    try:
+        answer(new_channel())
+        for fd in filled:
+            os.close(fd)
+        status = 2 if ours & pipes() else 0
+    finally:
+        os._exit(status)
+assert os.waitpid(child, 0)[1] == 0
+answer(new_channel())
+print('ended')
+"""
+
+CLOSED_ALL = """
+import erlang, erlang._native, os, socket, time
+erlang.sleep(0.001)
+os.closerange(3, 100)
+pairs = [socket.socketpair() for _ in range(4)]
+for left, right in pairs:
+    left.setblocking(False)
+    right.setblocking(False)
+    left.send(b'kept')
+child = os.fork()
+before = time.process_time()
+erlang.sleep(0.2)
+assert time.process_time() - before < 0.1
+for left, right in pairs:
+    assert right.recv(9, socket.MSG_PEEK) == b'kept'
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+print('ended')
+"""
+
+
+@pytest.mark.parametrize(
+    "code", [WITHOUT_DESCRIPTORS, CLOSED_ALL], ids=["none is free", "all were closed"]
+)
+def test_a_process_that_is_short_of_descriptors(code: str) -> None:
+    """A child takes nothing from its parent, nor anybody what is the program's."""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.stdout == "ended\n", result.stderr
