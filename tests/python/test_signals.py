@@ -134,11 +134,15 @@ def test_a_handler_may_set_another_wakeup_fd(
     assert signal.set_wakeup_fd(before[0]) == writer.fileno()
 
 
-@pytest.mark.parametrize("also", [lambda: erlang.sleep(1e-4), lambda: signal.set_wakeup_fd(-1)])
+def wait_a_moment() -> None:
+    erlang.sleep(1e-4)  # sleep: waiting inside a handler is what is tested.
+
+
+@pytest.mark.parametrize("also", [wait_a_moment, lambda: signal.set_wakeup_fd(-1)])
 def test_a_handler_runs_just_before_a_thread_sleeps(
     also: Callable[[], object], on_alarm: Alarm, channel: Channel
 ) -> None:
-    """One that waits itself, or sets another wake-up descriptor: the sleep hears of the next one."""
+    """It waits itself, or sets another wake-up descriptor: the sleep hears of the next signal."""
     on_alarm(also)
     before = signal.signal(signal.SIGUSR1, lambda *_: channel.send("handled"))
     for microseconds in [*range(1, 81)] * 3:
@@ -266,7 +270,7 @@ def answer(channel):
     threading.Thread(target=channel.send, args=('there',)).start()
     assert channel.receive() == 'there'
 before = pipes()
-erlang.sleep(0.001)
+erlang.sleep(0.001)  # sleep: from here on it has descriptors for that.
 ours = pipes() - before
 assert len(ours) == 1
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
@@ -291,7 +295,7 @@ print('ended')
 
 CLOSED_ALL = """
 import erlang, erlang._native, os, socket, time
-erlang.sleep(0.001)
+erlang.sleep(0.001)  # sleep: from here on it has descriptors for that.
 os.closerange(3, 100)
 pairs = [socket.socketpair() for _ in range(4)]
 for left, right in pairs:
@@ -300,7 +304,7 @@ for left, right in pairs:
     left.send(b'kept')
 child = os.fork()
 before = time.process_time()
-erlang.sleep(0.2)
+erlang.sleep(0.2)  # sleep: what it takes is measured.
 assert time.process_time() - before < 0.1
 for left, right in pairs:
     assert right.recv(9, socket.MSG_PEEK) == b'kept'
