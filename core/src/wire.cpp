@@ -6,35 +6,11 @@
 #include <limits>
 #include <type_traits>
 
+#include "penstock/wire_reader.hpp"
+
 namespace penstock::wire {
 
 namespace {
-
-template <class T>
-T to_big_endian(T value) {
-  static_assert(std::is_unsigned_v<T>);
-  if constexpr (std::endian::native == std::endian::big || sizeof(T) == 1) {
-    return value;
-  } else if constexpr (sizeof(T) == 2) {
-    return __builtin_bswap16(value);
-  } else if constexpr (sizeof(T) == 4) {
-    return __builtin_bswap32(value);
-  } else {
-    return __builtin_bswap64(value);
-  }
-}
-
-template <class T>
-T load(const std::uint8_t* from) {
-  T value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-
-template <class T>
-T load_big_endian(const std::uint8_t* from) {
-  return to_big_endian(load<T>(from));
-}
 
 std::uint8_t* store(std::uint8_t* to, Tag tag) {
   *to = tag;
@@ -191,138 +167,7 @@ bool Writer::token(HandleKind kind, std::uint64_t token) noexcept {
 // Reader
 // -------------------------------------------------------------------------------------------
 
-namespace {
-
-/// Bytes after the tag that have a fixed size; -1 for tags that no encoder of ours writes.
-int head_bytes(std::uint8_t tag) {
-  switch (tag) {
-    case kTrue:
-    case kFalse:
-    case kNone:
-    case kNil:
-      return 0;
-    case kSmallInteger:
-    case kSmallTuple:
-    case kSmallAtom:
-      return 1;
-    case kAtom:
-    case kSmallBig:
-      return 2;
-    case kInteger:
-    case kLargeTuple:
-    case kList:
-    case kMap:
-    case kBinary:
-    case kBytes:
-    case kBytesTuple:
-      return 4;
-    case kLargeBig:
-    case kOpaque:
-      return 5;
-    case kFloat:
-    case kAtomWord:
-    case kPidWord:
-      return 8;
-    case kHandle:
-    case kPinned:
-    case kToken:
-      return 9;
-    default:
-      return -1;
-  }
-}
-
-}  // namespace
-
-// NOLINTNEXTLINE(readability-function-size): one case for each tag of the format.
-Status Reader::next(Item& item) noexcept {
-  if (at_ == end_) return Status::corrupt;
-  const auto tag = static_cast<Tag>(*at_);
-  const int fixed = head_bytes(tag);
-  if (fixed < 0 || end_ - at_ < 1 + fixed) return Status::corrupt;
-  const std::uint8_t* const head = at_ + 1;
-  at_ = head + fixed;
-  item.tag = tag;
-  std::uint64_t trailing = 0;
-  std::uint64_t elements = 0;
-  switch (tag) {
-    case kTrue:
-    case kFalse:
-    case kNone:
-    case kNil:
-      break;
-    case kSmallInteger:
-      item.integer = head[0];
-      break;
-    case kInteger:
-      item.integer = static_cast<std::int32_t>(load_big_endian<std::uint32_t>(head));
-      break;
-    case kFloat:
-      item.floating = std::bit_cast<double>(load_big_endian<std::uint64_t>(head));
-      // Not isfinite(): must hold whatever the floating-point flags of the build.
-      if ((std::bit_cast<std::uint64_t>(item.floating) >> 52 & 0x7FF) == 0x7FF)
-        return Status::corrupt;
-      break;
-    case kAtomWord:
-    case kPidWord:
-      item.word = load<std::uint64_t>(head);
-      break;
-    case kHandle:
-    case kPinned:
-      item.kind = head[0];
-      item.object = reinterpret_cast<Object*>(load<std::uint64_t>(head + 1));
-      break;
-    case kToken:
-      item.kind = head[0];
-      item.word = load<std::uint64_t>(head + 1);
-      break;
-    case kSmallTuple:
-      elements = item.count = head[0];
-      break;
-    case kLargeTuple:
-      elements = item.count = load_big_endian<std::uint32_t>(head);
-      break;
-    case kList:
-      item.count = load_big_endian<std::uint32_t>(head);
-      elements = std::uint64_t{item.count} + 1;  // The closing kNil.
-      break;
-    case kMap:
-      item.count = load_big_endian<std::uint32_t>(head);
-      elements = std::uint64_t{item.count} * 2;
-      break;
-    case kSmallAtom:
-      trailing = head[0];
-      break;
-    case kAtom:
-      trailing = load_big_endian<std::uint16_t>(head);
-      break;
-    case kSmallBig:
-      trailing = head[0];
-      item.kind = head[1];
-      break;
-    case kLargeBig:
-      trailing = load_big_endian<std::uint32_t>(head);
-      item.kind = head[4];
-      break;
-    case kOpaque:
-      item.kind = head[0];
-      trailing = load_big_endian<std::uint32_t>(head + 1);
-      break;
-    case kBinary:
-    case kBytes:
-    case kBytesTuple:
-      trailing = load_big_endian<std::uint32_t>(head);
-      break;
-  }
-  const auto left = static_cast<std::uint64_t>(end_ - at_);
-  if (trailing > left) return Status::corrupt;
-  if (owed_ == 0) owed_ = 1;  // Another term.
-  owed_ = owed_ - 1 + elements;
-  if (owed_ > left - trailing && !partial_) return Status::corrupt;
-  item.bytes = {at_, static_cast<std::size_t>(trailing)};
-  at_ += trailing;
-  return Status::ok;
-}
+Status Reader::next(Item& item) noexcept { return next_inlined(item); }
 
 bool Reader::end_list() noexcept {
   if (at_ == end_ || *at_ != kNil) return false;

@@ -11,6 +11,7 @@
 #include "foreign_binary.hpp"
 #include "identity.hpp"
 #include "penstock/portable.hpp"
+#include "penstock/wire_reader.hpp"
 #include "scratch.hpp"
 #include "stream_resource.hpp"
 #include "vm_host.hpp"
@@ -40,7 +41,7 @@ class Decoder {
   Status run(ERL_NIF_TERM* term) {
     for (;;) {
       Item item{};
-      if (reader_.next(item) != Status::ok) return Status::corrupt;
+      if (reader_.next_inlined(item) != Status::ok) return Status::corrupt;
       bool complete = true;
       if (const Status status = begin(item, term, &complete); status != Status::ok) return status;
       while (complete) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "decode.hpp"
 
-#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <string_view>
@@ -15,6 +14,7 @@
 #include "penstock/channel.hpp"
 #include "penstock/host.hpp"
 #include "penstock/portable.hpp"
+#include "penstock/wire_reader.hpp"
 #include "small_stack.hpp"
 #include "utf8.hpp"
 
@@ -27,14 +27,23 @@ PyObject* malformed() {
   return nullptr;
 }
 
+template <class Word>
+std::uint64_t ends_of(std::span<const std::uint8_t> name) noexcept {
+  Word first;
+  Word last;
+  std::memcpy(&first, name.data(), sizeof first);
+  std::memcpy(&last, name.data() + name.size() - sizeof last, sizeof last);
+  return first ^ std::rotl(std::uint64_t{last}, 29);
+}
+
 /// Of an atom's name in a table. Which names share one is of no consequence.
 std::uint64_t place_of(std::span<const std::uint8_t> name) noexcept {
-  std::uint64_t first = 0;
-  std::uint64_t last = 0;
-  std::size_t const part = std::min(name.size(), sizeof first);
-  std::memcpy(&first, name.data(), part);
-  std::memcpy(&last, name.data() + name.size() - part, part);
-  return (first ^ std::rotl(last, 29) ^ name.size()) * 0x9E3779B97F4A7C15 >> 32;
+  // Whole words: bytes that are gathered in memory wait for each other there.
+  std::uint64_t const ends = name.size() >= 8   ? ends_of<std::uint64_t>(name)
+                             : name.size() >= 4 ? ends_of<std::uint32_t>(name)
+                             : !name.empty()    ? ends_of<std::uint8_t>(name)
+                                                : 0;
+  return (ends ^ name.size()) * 0x9E3779B97F4A7C15 >> 32;
 }
 
 bool is_ascii_str(PyObject* str, std::span<const std::uint8_t> bytes) noexcept {
@@ -153,8 +162,8 @@ bool Decoder::store(Frame& frame, PyObject* value) {
 // NOLINTNEXTLINE(readability-function-size): one case for each tag of the format.
 PyObject* Decoder::head() {
   const std::uint8_t* const start = reader_.position();
-  wire::Item item;
-  if (reader_.next(item) != Status::ok) {
+  wire::Item item{};
+  if (reader_.next_inlined(item) != Status::ok) {
     failed_ = true;
     return malformed();
   }

@@ -15,6 +15,13 @@ OpaqueObject* as_opaque(PyObject* object) noexcept {
   return reinterpret_cast<OpaqueObject*>(object);
 }
 
+/// Of one that is kPidWord.
+std::uint64_t word_of(PyObject* object) noexcept {
+  std::uint64_t word;
+  std::memcpy(&word, as_opaque(object)->wire + 1, sizeof word);
+  return word;
+}
+
 Py_hash_t opaque_hash(PyObject* self) { return as_opaque(self)->hash; }
 
 PyObject* opaque_compare(PyObject* self, PyObject* other, int operation) {
@@ -35,9 +42,7 @@ PyObject* opaque_repr(PyObject* self) {
   std::string text;
   char digits[19];
   if (wire[0] == wire::kPidWord) {
-    std::uint64_t word;
-    std::memcpy(&word, wire.data() + 1, sizeof word);
-    std::snprintf(digits, sizeof digits, "0x%lx", static_cast<unsigned long>(word));
+    std::snprintf(digits, sizeof digits, "0x%lx", static_cast<unsigned long>(word_of(self)));
     text = digits;
   } else {
     const auto external = wire.subspan(6);  // After tag, kind and size.
@@ -92,12 +97,10 @@ PyObject* new_opaque(ModuleState& state, wire::OpaqueKind kind,
 }
 
 PyObject* pid_of_word(ModuleState& state, std::uint64_t word) {
+  PyObject*& recent = state.recent_pids[(word >> 4) % state.recent_pids.size()];
+  if (recent != nullptr && word_of(recent) == word) return PyRef::borrow(recent).take();
   std::uint8_t wire[1 + sizeof word] = {wire::kPidWord};
   std::memcpy(wire + 1, &word, sizeof word);
-  PyObject*& recent = state.recent_pids[(word >> 4) % state.recent_pids.size()];
-  if (recent != nullptr && std::memcmp(as_opaque(recent)->wire, wire, sizeof wire) == 0) {
-    return PyRef::borrow(recent).take();
-  }
   PyRef pid = PyRef::steal(new_opaque(state, wire::OpaqueKind::pid, wire));
   if (pid) drop(std::exchange(recent, PyRef::borrow(pid.get()).take()));
   return pid.take();
