@@ -156,6 +156,7 @@ class Channel final : public Shareable {
   // Consumers' line.
   alignas(128) Atomic<std::uint64_t> released_{0};
   Atomic<std::uint32_t> consumer_{0};
+  Headway headway_;
   SpinBudget spin_;
 
   // Read by everybody, written only when somebody sleeps.
