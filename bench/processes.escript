@@ -14,6 +14,8 @@
 -include("figures.hrl").
 -include("port_baseline.hrl").
 
+-define(BUSY, "sum(range(12_000_000))").
+
 rows() ->
     [{"call_in_vm_p50", "us", fun(C) -> p50(C, pow, 5000) end},
      {"call_p50", "us", in_process(fun(C) -> p50(C, pow, 5000) end)},
@@ -25,7 +27,8 @@ rows() ->
      {"call_50_callers_port_baseline", "calls/s", fun(_) -> port_callers(50, 1000) end},
      {"erlang_call_in_vm_p50", "us", fun(C) -> call_back(C, 5000) end},
      {"erlang_call_p50", "us", in_process(fun(C) -> call_back(C, 5000) end)},
-     {"two_busy_workers_against_one", "times", fun(_) -> two_against_one() end},
+     {"two_busy_workers_against_one", "times", fun(_) -> two_busy_workers() end},
+     {"two_busy_python3_baseline", "times", fun(_) -> two_busy_python3() end},
      {"start", "ms", fun(_) -> start() end},
      {"start_python3_baseline", "ms", fun(_) -> start_python() end},
      {"killed_to_next_answer", "ms", fun(_) -> recover() end}].
@@ -65,19 +68,38 @@ call_back(Context, Count) ->
 callers(Context, Number, Count) ->
     per_second(Number, Count, fun(_) -> fun() -> call(Context, pow) end end).
 
-%% How much faster two processes do what one does alone, each bound to a processor.
-two_against_one() ->
-    [One, Two] = Contexts = [new(), new()],
-    Work = fun(Context) -> {ok, _} = py:eval(Context, <<"sum(range(6_000_000))">>) end,
-    [Work(Context) || Context <- Contexts],
-    Alone = timed(fun() -> Work(One) end),
-    Both = timed(fun() ->
-        {_, Monitor} = spawn_monitor(fun() -> Work(Two) end),
-        Work(One),
+%% How much faster two processes do what one does alone, each bound to a processor; and two plain
+%% ones, as processors that are not all ours may be less than two.
+two_busy_workers() ->
+    Contexts = [new(), new()],
+    Ratio = two_against_one(fun(Context) -> {ok, _} = py:eval(Context, <<?BUSY>>) end, Contexts),
+    [ok = py_context:stop(Context) || Context <- Contexts],
+    Ratio.
+
+two_busy_python3() ->
+    Code = "import sys\nfor _ in sys.stdin: print(" ++ ?BUSY ++ ", flush=True)",
+    Ports = [open_port({spawn_executable, os:find_executable("python3", "/usr/bin")},
+                       [{args, ["-c", Code]}, {line, 80}]) || _ <- [1, 2]],
+    Ratio = two_against_one(fun(Port) ->
+        true = port_connect(Port, self()),
+        Port ! {self(), {command, "\n"}},
+        receive {Port, {data, {eol, _}}} -> ok end
+    end, Ports),
+    [true = port_close(Port) || Port <- Ports],
+    Ratio.
+
+two_against_one(Work, [One, Two] = Both) ->
+    Alone = timed(fun() -> [Work(Each) || Each <- Both ++ Both] end) / 4,
+    Together = timed(fun() ->
+        {_, Monitor} = spawn_monitor(fun() -> [Work(Two) || _ <- [1, 2]], unlink_port(Two) end),
+        [Work(One) || _ <- [1, 2]],
         receive {'DOWN', Monitor, process, _, normal} -> ok end
     end),
-    [ok = py_context:stop(Context) || Context <- Contexts],
-    2 * Alone / Both.
+    2 * Alone / (Together / 2).
+
+%% Who has connected himself is linked to it.
+unlink_port(Port) when is_port(Port) -> unlink(Port);
+unlink_port(_) -> ok.
 
 start() ->
     From = erlang:monotonic_time(),

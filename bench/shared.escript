@@ -14,9 +14,9 @@
 -include("figures.hrl").
 
 rows() ->
-    [{"erlang_to_vm_64B", "msg/s", fun(Context) -> to_python(Context, #{}, 300_000) end},
+    [{"erlang_to_vm_64B", "msg/s", fun(Context) -> to_python(Context, #{}, 1_000_000) end},
      {"erlang_to_worker_64B", "msg/s",
-      in_worker(fun(Context) -> to_python(Context, #{shared => true}, 300_000) end)},
+      in_worker(fun(Context) -> to_python(Context, #{shared => true}, 1_000_000) end)},
      {"erlang_to_port_64B_baseline", "msg/s", fun(_) -> port_terms(small(), 100_000) end},
      {"erlang_to_port_64B_undecoded_baseline", "msg/s", fun(_) -> port(small(), 100_000) end},
      {"round_trip_vm_64B", "us", fun(Context) -> round_trip(Context, #{}, 5000) end},
