@@ -14,7 +14,8 @@
 -include("figures.hrl").
 
 rows() ->
-    [{"erlang_to_vm_64B", "msg/s", fun(Context) -> to_python(Context, #{}, 1_000_000) end},
+    [{"core_to_core", "ns", fun(_) -> core_to_core() end},
+     {"erlang_to_vm_64B", "msg/s", fun(Context) -> to_python(Context, #{}, 1_000_000) end},
      {"erlang_to_worker_64B", "msg/s",
       in_worker(fun(Context) -> to_python(Context, #{shared => true}, 1_000_000) end)},
      {"erlang_to_port_64B_baseline", "msg/s", fun(_) -> port_terms(small(), 100_000) end},
@@ -23,8 +24,8 @@ rows() ->
      {"round_trip_worker_64B", "us",
       in_worker(fun(Context) -> round_trip(Context, #{shared => true}, 5000) end)}]
         ++ [{"worker_to_worker_16KiB_in_place", "msg/s",
-             fun(_) -> between_workers(16384, 50_000, rate_in_place) end}]
-        ++ [Row || {Name, Size, Count} <- [{"64B", 64, 200_000}, {"16KiB", 16384, 50_000}],
+             fun(_) -> between_workers(16384, 200_000, rate_in_place) end}]
+        ++ [Row || {Name, Size, Count} <- [{"64B", 64, 1_000_000}, {"16KiB", 16384, 200_000}],
                    Row <- [{"worker_to_worker_" ++ Name, "msg/s",
                             fun(_) -> between_workers(Size, Count) end},
                            {"python_to_python_" ++ Name, "msg/s",
@@ -36,6 +37,11 @@ rows() ->
 
 main(Arguments) ->
     figures("bench/shared.escript", rows(), Arguments).
+
+%% How far the host has put our processors apart.
+core_to_core() ->
+    Program = filename:join([here(), "..", "build", "release", "bench", "core_to_core"]),
+    list_to_float(string:trim(os:cmd(Program))).
 
 small() -> {request, self(), binary:copy(<<"x">>, 64)}.
 
