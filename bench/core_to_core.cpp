@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <thread>
 
 namespace {
@@ -17,7 +18,9 @@ void stay_on(std::size_t processor) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(processor, &set);
-  (void)sched_setaffinity(0, sizeof set, &set);
+  if (sched_setaffinity(0, sizeof set, &set) == 0) return;
+  std::perror("core_to_core: processors 0 and 1");
+  std::exit(1);
 }
 
 alignas(128) std::atomic<int> turn{0};

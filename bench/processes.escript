@@ -89,6 +89,7 @@ two_busy_python3() ->
     Ratio.
 
 two_against_one(Work, [One, Two] = Both) ->
+    _ = [Work(Each) || Each <- Both],
     Alone = timed(fun() -> [Work(Each) || Each <- Both ++ Both] end) / 4,
     Together = timed(fun() ->
         {_, Monitor} = spawn_monitor(fun() -> [Work(Two) || _ <- [1, 2]], unlink_port(Two) end),

@@ -14,8 +14,9 @@
 -include("figures.hrl").
 
 rows() ->
-    [{"core_to_core", "ns", fun(_) -> core_to_core() end},
-     {"erlang_to_vm_64B", "msg/s", fun(Context) -> to_python(Context, #{}, 1_000_000) end},
+    [{"core_to_core", "ns", fun(_) -> core_to_core() end}
+     || filelib:is_regular(core_to_core_program())] ++
+    [{"erlang_to_vm_64B", "msg/s", fun(Context) -> to_python(Context, #{}, 1_000_000) end},
      {"erlang_to_worker_64B", "msg/s",
       in_worker(fun(Context) -> to_python(Context, #{shared => true}, 1_000_000) end)},
      {"erlang_to_port_64B_baseline", "msg/s", fun(_) -> port_terms(small(), 100_000) end},
@@ -40,8 +41,10 @@ main(Arguments) ->
 
 %% How far the host has put our processors apart.
 core_to_core() ->
-    Program = filename:join([here(), "..", "build", "release", "bench", "core_to_core"]),
-    list_to_float(string:trim(os:cmd(Program))).
+    list_to_float(string:trim(os:cmd(core_to_core_program()))).
+
+core_to_core_program() ->
+    filename:join([here(), "..", "build", "release", "bench", "core_to_core"]).
 
 small() -> {request, self(), binary:copy(<<"x">>, 64)}.
 

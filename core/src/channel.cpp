@@ -156,6 +156,15 @@ void Channel::lock_consumer() noexcept {
   }
 }
 
+/// As the consumer.
+void Channel::note_headway(Status status) noexcept {
+  if (status == Status::ok) {
+    headway_.took();
+  } else if (status == Status::empty) {
+    headway_.ran_dry();
+  }
+}
+
 void Channel::unlock_consumer() noexcept { consumer_.store(0, order::release("C1")); }
 
 Status Channel::try_receive(Message& message) noexcept {
@@ -172,7 +181,7 @@ Status Channel::take_shared(Message& message, bool* more) noexcept {
   bool is_wanted = false;
   lock_consumer();
   const Status status = store_->pop(message, &is_wanted);
-  if (status == Status::ok) headway_.took();
+  note_headway(status);
   unlock_consumer();
   if (status == Status::corrupt) {
     close();
@@ -211,10 +220,10 @@ Status Channel::take(Message& message, bool* more) noexcept {
   if (status == Status::ok) {
     // The holder of the consumer role is the only writer.
     released_.store(released_.load(order::relaxed) + cost_of(message), order::release("C4"));
-    headway_.took();
     // In this order: where the next message goes is a sender's line.
     *more = data_.is_waited_for() && queue_.has_record();
   }
+  note_headway(status);
   unlock_consumer();
   if (status == Status::ok && message.pinned() != 0) unpin(message.pinned());
   if (status == Status::ok && max_size_ != 0) space_.wake_one();
@@ -257,7 +266,7 @@ Status Channel::receive(Message& message, std::int64_t deadline_ns, ThreadWaiter
     return status;
   }
   std::int64_t const started = now_ns();
-  headway_.give(started, deadline_ns);
+  if (spin_.ns() != 0) headway_.give(started, deadline_ns);
   if (spin_.spin(started, deadline_ns, [this] { return looks_ready(); })) {
     if (const Status status = try_receive(message); status != Status::empty) {
       WaitList::forget_place(me);

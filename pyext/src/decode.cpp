@@ -28,22 +28,28 @@ PyObject* malformed() {
 }
 
 template <class Word>
-std::uint64_t ends_of(std::span<const std::uint8_t> name) noexcept {
-  Word first;
-  Word last;
-  std::memcpy(&first, name.data(), sizeof first);
-  std::memcpy(&last, name.data() + name.size() - sizeof last, sizeof last);
-  return first ^ std::rotl(std::uint64_t{last}, 29);
+std::uint64_t load(const std::uint8_t* from) noexcept {
+  Word word;
+  std::memcpy(&word, from, sizeof word);
+  return word;
 }
 
-/// Of an atom's name in a table. Which names share one is of no consequence.
+/// Of an atom's name in a table. Which names share one is of no consequence but for the time it
+/// takes. Whole words: bytes that are gathered in memory wait for each other there.
 std::uint64_t place_of(std::span<const std::uint8_t> name) noexcept {
-  // Whole words: bytes that are gathered in memory wait for each other there.
-  std::uint64_t const ends = name.size() >= 8   ? ends_of<std::uint64_t>(name)
-                             : name.size() >= 4 ? ends_of<std::uint32_t>(name)
-                             : !name.empty()    ? ends_of<std::uint8_t>(name)
-                                                : 0;
-  return (ends ^ name.size()) * 0x9E3779B97F4A7C15 >> 32;
+  const std::uint8_t* const at = name.data();
+  std::size_t const size = name.size();
+  std::uint64_t first = 0;
+  std::uint64_t last = 0;
+  if (size >= 8) {
+    first = load<std::uint64_t>(at);
+    last = load<std::uint64_t>(at + size - 8);
+  } else if (size >= 4) {
+    first = last = load<std::uint32_t>(at) | load<std::uint32_t>(at + size - 4) << 32;
+  } else if (size > 0) {
+    first = last = at[0] | at[size / 2] << 8 | at[size - 1] << 16;
+  }
+  return (first ^ std::rotl(last, 29) ^ size) * 0x9E3779B97F4A7C15 >> 32;
 }
 
 bool is_ascii_str(PyObject* str, std::span<const std::uint8_t> bytes) noexcept {

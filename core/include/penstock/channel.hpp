@@ -140,6 +140,7 @@ class Channel final : public Shareable {
   void count_senders(int more) noexcept;
   void lock_consumer() noexcept;
   void unlock_consumer() noexcept;
+  void note_headway(Status status) noexcept;
 
   const std::uint64_t max_size_;
   const Content content_;

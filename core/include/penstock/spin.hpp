@@ -40,21 +40,20 @@ class SpinBudget {
 
   /// Doubles the budget after a wait that was short enough to be spun through, halves it after a
   /// longer one. When there is none left it tries again now and then: two sides that wake each
-  /// other from sleep make their waits long themselves, and would never find out. At once at first,
-  /// as one long wait in a stream says nothing about the next; more seldom the more often that was
-  /// in vain.
+  /// other from sleep make their waits long themselves, and would never find out. Soon in a stream,
+  /// where one long wait says nothing about the next; more seldom the more often that was in vain.
   void learn(std::int64_t waited_ns) noexcept {
     std::uint32_t budget = ns_.load(order::relaxed);
+    std::uint32_t const trial_every = trial_every_.load(order::relaxed);
     if (waited_ns < limit_ns_) {
       budget = std::min(limit_ns_, std::max(2 * budget, kFirst_ns));
-      trial_every_.store(1, order::relaxed);
+      if (trial_every > 1) trial_every_.store(trial_every - 1, order::relaxed);
     } else if (budget != 0) {
       budget = waited_ns < std::int64_t{kHopeless} * limit_ns_ ? budget / 2 : 0;
-    } else if (waits_.fetch_add(1, order::relaxed) + 1 >= trial_every_.load(order::relaxed)) {
+    } else if (waits_.fetch_add(1, order::relaxed) + 1 >= trial_every) {
       budget = limit_ns_;
       waits_.store(0, order::relaxed);
-      trial_every_.store(std::min(kTrialEvery, 2 * trial_every_.load(order::relaxed)),
-                         order::relaxed);
+      trial_every_.store(std::min(kTrialEvery, 2 * trial_every), order::relaxed);
     }
     ns_.store(budget, order::relaxed);
   }
@@ -71,36 +70,44 @@ class SpinBudget {
 
 /// Lets producers get ahead of a consumer that is faster than they are. One that looks for each
 /// message as soon as it could be there takes from them the lines that they write to, also those
-/// that its processor fetches ahead, and both go at half the speed. So it does not look for as long
-/// as it takes to write some thirty more, if so many came lately. Where each side waits for the
-/// other there is one message at a time, and it looks at once.
+/// that its processor fetches ahead, and both go at half the speed. So, when it has taken all there
+/// was, it does not look for as long as a fast producer needs for as many. That is nothing where
+/// each side waits for the other with one message at a time.
 ///
-/// Threads: any; a hint, so every access is relaxed.
+/// Threads: took() and ran_dry() as the consumer, the others any; a hint, so every access is
+/// relaxed.
 class Headway {
  public:
-  /// The consumer has taken a message.
   void took() noexcept {
     if (pays_) taken_.store(taken_.load(order::relaxed) + 1, order::relaxed);
   }
-
-  /// There is none left. Returns before `deadline_ns`.
-  void give(std::int64_t started_ns, std::int64_t deadline_ns) noexcept {
+  void ran_dry() noexcept {
     if (!pays_) return;
     std::uint32_t const taken = std::min(taken_.load(order::relaxed), kMost_ns / kEach_ns);
+    if (taken == 0) return;  // Not for the first time.
+    ns_.store(taken == 1 ? 0 : taken * kEach_ns, order::relaxed);
     taken_.store(0, order::relaxed);
-    if (taken <= 1) return;
-    std::int64_t const until = std::min(started_ns + taken * kEach_ns, deadline_ns);
-    do {
+  }
+  /// What give() would wait.
+  [[nodiscard]] std::uint32_t ns() const noexcept { return ns_.load(order::relaxed); }
+
+  /// Once, before the consumer looks again. Up to 4 us, and hardly beyond `deadline_ns`.
+  void give(std::int64_t started_ns, std::int64_t deadline_ns) noexcept {
+    std::uint32_t const ns = ns_.load(order::relaxed);
+    if (ns == 0) return;
+    ns_.store(0, order::relaxed);
+    std::int64_t const until = std::min(started_ns + ns, deadline_ns);
+    while (now_ns() < until) {
       for (int pause = 0; pause < 4; ++pause) spin_pause(0);
-    } while (now_ns() < until);
+    }
   }
 
  private:
-  /// A producer that needs longer for each loses less by it, and is left alone.
-  static constexpr std::uint32_t kEach_ns = 250;
+  static constexpr std::uint32_t kEach_ns = 100;
   static constexpr std::uint32_t kMost_ns = 4'000;
   const bool pays_ = spin_limit_ns() != 0;
-  Atomic<std::uint32_t> taken_{0};  // Since then.
+  Atomic<std::uint32_t> taken_{0};  // Since it ran dry.
+  Atomic<std::uint32_t> ns_{0};
 };
 
 }  // namespace penstock

@@ -150,7 +150,7 @@ class Reader {
   /// `end_list`), so that count heads follow, then one kNil.
   [[nodiscard]] Status next(Item& item) noexcept;
   /// The same, compiled into who calls it, which takes 7 of 80 ns from a term: wire_reader.hpp.
-  [[nodiscard]] Status next_inlined(Item& item) noexcept;
+  [[nodiscard]] inline Status next_inlined(Item& item) noexcept;
   [[nodiscard]] bool end_list() noexcept;
   [[nodiscard]] bool at_end() const noexcept { return at_ == end_; }
   [[nodiscard]] const std::uint8_t* position() const noexcept { return at_; }
