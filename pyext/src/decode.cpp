@@ -47,7 +47,8 @@ std::uint64_t place_of(std::span<const std::uint8_t> name) noexcept {
   } else if (size >= 4) {
     first = last = load<std::uint32_t>(at) | load<std::uint32_t>(at + size - 4) << 32;
   } else if (size > 0) {
-    first = last = at[0] | at[size / 2] << 8 | at[size - 1] << 16;
+    first = last = load<std::uint8_t>(at) | load<std::uint8_t>(at + size / 2) << 8 |
+                   load<std::uint8_t>(at + size - 1) << 16;
   }
   return (first ^ std::rotl(last, 29) ^ size) * 0x9E3779B97F4A7C15 >> 32;
 }
