@@ -11,7 +11,7 @@ namespace penstock::wire {
 
 /// Bytes after each tag that have a fixed size; -1: no encoder of ours writes such a tag.
 inline constexpr auto kHeadBytes = [] {
-  std::array<std::int8_t, 256> bytes{};
+  std::array<std::int16_t, 256> bytes{};
   bytes.fill(-1);
   for (auto tag : {kTrue, kFalse, kNone, kNil}) bytes[tag] = 0;
   for (auto tag : {kSmallInteger, kSmallTuple, kSmallAtom}) bytes[tag] = 1;
