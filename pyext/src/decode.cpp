@@ -27,13 +27,6 @@ PyObject* malformed() {
   return nullptr;
 }
 
-template <class Word>
-std::uint64_t load(const std::uint8_t* from) noexcept {
-  Word word;
-  std::memcpy(&word, from, sizeof word);
-  return word;
-}
-
 /// Of an atom's name in a table. Which names share one is of no consequence but for the time it
 /// takes. Whole words: bytes that are gathered in memory wait for each other there.
 std::uint64_t place_of(std::span<const std::uint8_t> name) noexcept {
@@ -42,13 +35,13 @@ std::uint64_t place_of(std::span<const std::uint8_t> name) noexcept {
   std::uint64_t first = 0;
   std::uint64_t last = 0;
   if (size >= 8) {
-    first = load<std::uint64_t>(at);
-    last = load<std::uint64_t>(at + size - 8);
+    first = wire::load<std::uint64_t>(at);
+    last = wire::load<std::uint64_t>(at + size - 8);
   } else if (size >= 4) {
-    first = last = load<std::uint32_t>(at) | load<std::uint32_t>(at + size - 4) << 32;
+    first = last = std::uint64_t{wire::load<std::uint32_t>(at + size - 4)} << 32 |
+                   wire::load<std::uint32_t>(at);
   } else if (size > 0) {
-    first = last = load<std::uint8_t>(at) | load<std::uint8_t>(at + size / 2) << 8 |
-                   load<std::uint8_t>(at + size - 1) << 16;
+    first = last = std::uint64_t{at[size - 1]} << 16 | std::uint64_t{at[size / 2]} << 8 | at[0];
   }
   return (first ^ std::rotl(last, 29) ^ size) * 0x9E3779B97F4A7C15 >> 32;
 }
