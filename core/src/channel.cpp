@@ -265,15 +265,27 @@ Status Channel::receive(Message& message, std::int64_t deadline_ns, ThreadWaiter
     WaitList::forget_place(me);
     return status;
   }
-  std::int64_t const started = now_ns();
-  if (spin_.ns() != 0) headway_.give(started, deadline_ns);
-  if (spin_.spin(started, deadline_ns, [this] { return looks_ready(); })) {
-    if (const Status status = try_receive(message); status != Status::empty) {
-      WaitList::forget_place(me);
-      spin_.learn(now_ns() - started);
-      return status;
-    }
+  std::int64_t const started_ns = now_ns();
+  if (const Status status = receive_soon(message, started_ns, deadline_ns);
+      status != Status::empty) {
+    WaitList::forget_place(me);
+    return status;
   }
+  return receive_later(message, started_ns, deadline_ns, me, woken);
+}
+
+Status Channel::receive_soon(Message& message, std::int64_t started_ns,
+                             std::int64_t deadline_ns) noexcept {
+  if (spin_.ns() == 0) return Status::empty;
+  headway_.give(started_ns, deadline_ns);
+  if (!spin_.spin(started_ns, deadline_ns, [this] { return looks_ready(); })) return Status::empty;
+  const Status status = try_receive(message);
+  if (status != Status::empty) spin_.learn(now_ns() - started_ns);
+  return status;
+}
+
+Status Channel::receive_later(Message& message, std::int64_t started_ns, std::int64_t deadline_ns,
+                              ThreadWaiter& me, ThreadWaiter::Wake* woken) noexcept {
   for (;;) {
     data_.add(me);
     bool more = false;
@@ -285,13 +297,13 @@ Status Channel::receive(Message& message, std::int64_t deadline_ns, ThreadWaiter
       // The wake-up we did not need may have been for a message that is still queued.
       if (fired || (more && data_.is_waited_for())) data_.wake_one();
       WaitList::forget_place(me);
-      spin_.learn(now_ns() - started);
+      spin_.learn(now_ns() - started_ns);
       return status;
     }
     if (wake != ThreadWaiter::Wake::fired) {
       if (fired) data_.wake_one();
       if (wake != ThreadWaiter::Wake::signal) WaitList::forget_place(me);
-      spin_.learn(now_ns() - started);
+      spin_.learn(now_ns() - started_ns);
       *woken = wake;
       return Status::empty;
     }

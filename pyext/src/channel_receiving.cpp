@@ -4,6 +4,7 @@
 #include "blocking.hpp"
 #include "channel_iterator.hpp"
 #include "decode.hpp"
+#include "gil.hpp"
 #include "timeouts.hpp"
 
 namespace penstock::python {
@@ -27,8 +28,16 @@ bool receive_blocking(ModuleState& state, Channel& channel, Message& message,
   drop_returned(state);
   status = channel.try_receive(message);
   if (status != Status::empty) return true;
+  std::int64_t const started_ns = now_ns();
+  {
+    // Before block(), which gets ready for signals: system calls, when in a stream the next message
+    // comes within a microsecond.
+    const GilRelease released;
+    status = channel.receive_soon(message, started_ns, deadline_ns);
+  }
+  if (status != Status::empty) return true;
   return block(state, Status::empty, status, [&](ThreadWaiter& waiter, ThreadWaiter::Wake* woken) {
-    return channel.receive(message, deadline_ns, waiter, woken);
+    return channel.receive_later(message, started_ns, deadline_ns, waiter, woken);
   });
 }
 

@@ -217,6 +217,42 @@ TEST(Channel, AReceiverThatTimesOutLeavesTheMessageToTheNext) {
   RecordProperty("passed_on", static_cast<int>(passed_on));
 }
 
+/// As Python receives: what spinning does not find, sleep waits for.
+TEST(Channel, ReceivesInTwoPartsWhatItReceivesInOne) {
+  constexpr std::uint64_t kMessages = 20'000;
+  const Ref<Channel> channel = Channel::create(0);
+  std::thread sender([&] {
+    for (std::uint64_t number = 0; number < kMessages; ++number) {
+      ASSERT_EQ(send(*channel, test::kStampBytes, {0, number}), Status::ok);
+    }
+    channel->close();
+  });
+  ThreadWaiter me;
+  Wake wake{};
+  std::uint64_t received = 0;
+  for (;; ++received) {
+    Message message;
+    std::int64_t const started_ns = now_ns();
+    Status status = channel->receive_soon(message, started_ns, test::deadline());
+    if (status == Status::empty) {
+      status = channel->receive_later(message, started_ns, test::deadline(), me, &wake);
+    }
+    if (status == Status::closed) break;
+    ASSERT_EQ(status, Status::ok);
+    test::Stamp stamp{};
+    ASSERT_TRUE(test::read_record(message.bytes(), &stamp));
+    ASSERT_EQ(stamp.number, received);
+  }
+  sender.join();
+  EXPECT_EQ(received, kMessages);
+}
+
+TEST(Channel, NeverSleepsForWhatComesSoon) {
+  const Ref<Channel> channel = Channel::create(0);
+  Message message;
+  EXPECT_EQ(channel->receive_soon(message, now_ns(), kNoDeadline), Status::empty);
+}
+
 /// Closing while senders and receivers are at work, or asleep: every message that was accepted is
 /// received, and everybody returns.
 TEST(Channel, LosesNothingToACloseAtTheSameTime) {

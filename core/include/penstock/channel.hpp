@@ -75,6 +75,13 @@ class Channel final : public Shareable {
   /// Spins for a little while first if that paid lately. Release the GIL before.
   [[nodiscard]] Status receive(Message& message, std::int64_t deadline_ns, ThreadWaiter& me,
                                ThreadWaiter::Wake* woken) noexcept;
+  /// Its two parts, for those to whom getting ready to sleep costs something: spins, and takes what
+  /// comes as try_receive does; if that was in vain, sleeps. `started_ns`: when the wait began.
+  [[nodiscard]] Status receive_soon(Message& message, std::int64_t started_ns,
+                                    std::int64_t deadline_ns) noexcept;
+  [[nodiscard]] Status receive_later(Message& message, std::int64_t started_ns,
+                                     std::int64_t deadline_ns, ThreadWaiter& me,
+                                     ThreadWaiter::Wake* woken) noexcept;
   /// Same for room: ok, too_large, closed, out_of_memory, or full and `*woken`.
   [[nodiscard]] Status send(Message& message, std::int64_t deadline_ns, ThreadWaiter& me,
                             ThreadWaiter::Wake* woken) noexcept;
