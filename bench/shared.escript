@@ -33,8 +33,13 @@ rows() ->
                             fun(_) -> program("shared_channel", Size, Count) end} |
                            [{Way ++ "_" ++ Name ++ "_baseline", "msg/s",
                              fun(_) -> program(Way, Size, Count div 4) end}
-                            || Way <- ["multiprocessing_queue", "multiprocessing_pipe",
-                                       "pyzmq_ipc"]]]].
+                            || Way <- baselines()]]]
+        ++ [{Name ++ "_round_trip_64B" ++ Kind, "us",
+             fun(_) -> program(Way, 64, Count, "there_and_back") end}
+            || {Name, Way, Count, Kind} <- [{"python_to_python", "shared_channel", 50_000, ""} |
+                                            [{Way, Way, 5000, "_baseline"} || Way <- baselines()]]].
+
+baselines() -> ["multiprocessing_queue", "multiprocessing_pipe", "pyzmq_ipc"].
 
 main(Arguments) ->
     figures("bench/shared.escript", rows(), Arguments).
@@ -129,9 +134,11 @@ between_workers(Size, Count, Receive) ->
     Rate.
 
 %% Two plain processes of Python's.
-program(Way, Size, Count) ->
+program(Way, Size, Count) -> program(Way, Size, Count, "").
+
+program(Way, Size, Count, What) ->
     Package = filename:join(code:priv_dir(penstock), "python"),
     Command = ["PYTHONPATH=", Package, " /usr/bin/python3 ", here(), "/shared_functions.py ",
                Way, " ",
-               integer_to_list(Size), " ", integer_to_list(Count)],
+               integer_to_list(Size), " ", integer_to_list(Count), " ", What],
     list_to_float(string:trim(os:cmd(lists:flatten(Command)))).

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Python ends of bench/shared.escript; as a program, what it is compared with:
 
-shared_functions.py multiprocessing_queue|multiprocessing_pipe|pyzmq_ipc SIZE COUNT
+shared_functions.py multiprocessing_queue|multiprocessing_pipe|pyzmq_ipc SIZE COUNT [there_and_back]
 
 and erlang.shared_channel, between the same two processes without Erlang: shared_channel SIZE COUNT
+Prints messages a second, or the median of COUNT messages there and back in microseconds.
 """
 
 import multiprocessing
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -110,6 +112,59 @@ def send_all(make, size, count):
     time.sleep(1)  # ZeroMQ sends in a thread of its own.
 
 
+def both_ends(way, address):
+    """Our send and receive, and a function that makes those of the other process."""
+    if way == 'multiprocessing_queue':
+        there, back = multiprocessing.Queue(), multiprocessing.Queue()
+        return there.put, back.get, lambda: (back.put, there.get)
+    if way == 'multiprocessing_pipe':
+        ours, theirs = multiprocessing.Pipe()
+        return ours.send_bytes, ours.recv_bytes, lambda: (theirs.send_bytes, theirs.recv_bytes)
+    if way == 'pyzmq_ipc':
+        import zmq
+        pair = zmq.Context().socket(zmq.PAIR)
+        pair.bind(f'ipc://{address}')
+
+        def connected():
+            pair = zmq.Context().socket(zmq.PAIR)
+            pair.connect(f'ipc://{address}')
+            return pair.send, pair.recv
+
+        return pair.send, pair.recv, connected
+    import erlang
+    addresses = [f'@penstock-bench-{os.getpid()}-{way}' for way in ('there', 'back')]
+    there, back = [erlang.shared_channel(address, create=True, content='bytes')
+                   for address in addresses]
+
+    def attached():
+        there, back = map(erlang.shared_channel, addresses)
+        return back.send_bytes, there.receive_bytes
+
+    return there.send_bytes, back.receive_bytes, attached
+
+
+def send_back(make, count):
+    send, receive = make()
+    for _ in range(count):
+        send(receive())
+
+
+def median_there_and_back(way, size, count):
+    with tempfile.TemporaryDirectory() as folder:
+        send, receive, make = both_ends(way, f'{folder}/socket')
+        process = multiprocessing.Process(target=send_back, args=(make, count))
+        process.start()
+        data = b'x' * size
+        times = []
+        for _ in range(count):
+            start = time.perf_counter()
+            send(data)
+            receive()
+            times.append(time.perf_counter() - start)
+        process.join()
+    return statistics.median(times) * 1e6
+
+
 def main(way, size, count):
     with tempfile.TemporaryDirectory() as folder:
         if way == 'pyzmq_ipc':
@@ -127,4 +182,8 @@ def main(way, size, count):
 
 
 if __name__ == '__main__':
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    what = (sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    if sys.argv[4:] == ['there_and_back']:
+        print(median_there_and_back(*what))
+    else:
+        main(*what)
