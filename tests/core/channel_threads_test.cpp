@@ -220,7 +220,7 @@ TEST(Channel, AReceiverThatTimesOutLeavesTheMessageToTheNext) {
 /// As Python receives: what spinning does not find, sleep waits for.
 TEST(Channel, ReceivesInTwoPartsWhatItReceivesInOne) {
   constexpr std::uint64_t kMessages = 20'000;
-  const Ref<Channel> channel = Channel::create(0);
+  const Ref<Channel> channel = open_channel(0);
   std::thread sender([&] {
     for (std::uint64_t number = 0; number < kMessages; ++number) {
       ASSERT_EQ(send(*channel, test::kStampBytes, {0, number}), Status::ok);
