@@ -72,7 +72,21 @@ inline std::uint32_t exchange_and_fence(Atomic<std::uint32_t>& word, std::uint32
 inline void copy_in(void* shared, const void* from, std::size_t bytes) noexcept {
   if (bytes != 0) std::memcpy(shared, from, bytes);
 }
+/// In pieces, as long as both sides stay in the caches. Of more than 2 KiB (8 with AVX-512) glibc
+/// makes one instruction, `rep movsb`. For lines that the other processor has just written that is
+/// the slower way to read, though the faster one to write: 16 KiB through a ring, both copies at
+/// the same time, 1.6 us, and 1.2 with pieces here; with pieces in copy_in, too, 1.9.
 inline void copy_out(void* to, const void* shared, std::size_t bytes) noexcept {
+  constexpr std::size_t kPiece = 2048, kMost = std::size_t{128} * 1024;
+  if (bytes > kPiece && bytes <= kMost) {
+    std::size_t piece = kPiece;
+    asm("" : "+r"(piece));  // Of a size that it knows the compiler makes that instruction itself.
+    for (; bytes > piece; bytes -= piece) {
+      std::memcpy(to, shared, piece);
+      to = static_cast<char*>(to) + piece;
+      shared = static_cast<const char*>(shared) + piece;
+    }
+  }
   if (bytes != 0) std::memcpy(to, shared, bytes);
 }
 #endif
