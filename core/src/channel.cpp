@@ -276,7 +276,7 @@ Status Channel::receive(Message& message, std::int64_t deadline_ns, ThreadWaiter
 
 Status Channel::receive_soon(Message& message, std::int64_t started_ns,
                              std::int64_t deadline_ns) noexcept {
-  if (spin_.ns() == 0) return Status::empty;
+  if (!may_come_soon()) return Status::empty;
   headway_.give(started_ns, deadline_ns);
   if (!spin_.spin(started_ns, deadline_ns, [this] { return looks_ready(); })) return Status::empty;
   const Status status = try_receive(message);

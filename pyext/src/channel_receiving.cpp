@@ -29,9 +29,9 @@ bool receive_blocking(ModuleState& state, Channel& channel, Message& message,
   status = channel.try_receive(message);
   if (status != Status::empty) return true;
   std::int64_t const started_ns = now_ns();
-  {
+  if (channel.may_come_soon()) {
     // Before block(), which gets ready for signals: system calls, when in a stream the next message
-    // comes within a microsecond.
+    // comes within a microsecond. Not in vain: a busy thread gives the GIL back after 5 ms.
     const GilRelease released;
     status = channel.receive_soon(message, started_ns, deadline_ns);
   }

@@ -79,6 +79,8 @@ class Channel final : public Shareable {
   /// comes as try_receive does; if that was in vain, sleeps. `started_ns`: when the wait began.
   [[nodiscard]] Status receive_soon(Message& message, std::int64_t started_ns,
                                     std::int64_t deadline_ns) noexcept;
+  /// Whether receive_soon() would spin now.
+  [[nodiscard]] bool may_come_soon() const noexcept { return spin_.ns() != 0; }
   [[nodiscard]] Status receive_later(Message& message, std::int64_t started_ns,
                                      std::int64_t deadline_ns, ThreadWaiter& me,
                                      ThreadWaiter::Wake* woken) noexcept;
